@@ -1,0 +1,308 @@
+"""Fixtures of the whole suite: the stacks, servers that are checked for leaks, clients, and a bound on the time of each test."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))  # the helpers are importable however pytest was started
+
+from client import FACTOR, Client  # noqa: E402
+from helpers import Alive, Stack, alive, eventually, live_greenlets, open_descriptors  # noqa: E402
+
+TIMEOUT = 30 * FACTOR
+
+
+def _importable(module: str) -> bool:
+    """Whether an extension module is there; it must be when LWS_GEVENT_REQUIRE_C is set."""
+    try:
+        __import__(module)
+    except ImportError:
+        if os.environ.get("LWS_GEVENT_REQUIRE_C") == "1":
+            raise
+        return False
+    return True
+
+
+def available_stacks() -> list[Stack]:
+    """The combinations that exist in this installation. The parked engine must be there wherever it can be: with
+    LWS_GEVENT_REQUIRE_C=1 a missing extension is a failure, not a smaller suite."""
+    stacks = []
+    pure = os.environ.get("LWS_GEVENT_PURE_PYTHON") == "1"
+    if not pure and _importable("lws_gevent._codec"):
+        if sys.platform == "linux" and _importable("lws_gevent.engines._parked"):
+            stacks.append(Stack("parked", "c"))
+        stacks.append(Stack("greenlet", "c"))
+    stacks.append(Stack("greenlet", "python"))
+    return stacks
+
+
+STACKS = available_stacks()
+
+
+def pytest_report_header() -> str:
+    loop = gevent.config.loop
+    return (
+        f"stacks: {', '.join(map(str, STACKS))}; gevent {gevent.__version__}, loop {loop.__module__}.{loop.__qualname__}; "
+        f"timeout per test {TIMEOUT:g} s"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only(*engines): run this test on these engines alone")
+    config.addinivalue_line("markers", "timeout_factor(factor): this test may take so many times longer than others")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "stack" in metafunc.fixturenames:
+        stacks = STACKS
+        marker = metafunc.definition.get_closest_marker("only")
+        if marker is not None:
+            stacks = [stack for stack in STACKS if stack.engine in marker.args]
+        metafunc.parametrize("stack", stacks, ids=str, indirect=True, scope="function")
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what exists before the tests cannot leak: keep it out of every later search
+
+
+# The time of a test
+
+
+class TestTimeout(gevent.Timeout):
+    """The test took too long. Not to be confused with the timeouts that tests themselves use."""
+
+    __test__ = False
+
+
+def _bounded(item: pytest.Item) -> Generator[None, Any, Any]:
+    marker = item.get_closest_marker("timeout_factor")
+    seconds = TIMEOUT * (marker.args[0] if marker else 1)
+    timeout = TestTimeout(seconds)
+    faulthandler.dump_traceback_later(
+        seconds + 20 * FACTOR, exit=True, file=sys.__stderr__
+    )  # when even the hub does not turn
+    timeout.start()
+    try:
+        return (yield)
+    except TestTimeout as caught:
+        if caught is not timeout:
+            raise
+        gevent.util.print_run_info(file=sys.stderr)
+        location = "".join(traceback.format_tb(caught.__traceback__)[-3:])
+        raise AssertionError(f"the test took more than {seconds:g} s; it was here:\n{location}") from None
+    finally:
+        timeout.close()
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from _bounded(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from _bounded(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from _bounded(item))
+
+
+# Stacks, servers, clients
+
+
+@pytest.fixture
+def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """One of the stacks; the environment chooses its codec for servers made in this test."""
+    chosen: Stack = request.param
+    for name, value in chosen.environment.items():
+        if value:
+            monkeypatch.setenv(name, value)
+        else:
+            monkeypatch.delenv(name, raising=False)
+    return chosen
+
+
+class _Records(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def text(self) -> list[str]:
+        formatter = logging.Formatter()
+        return [formatter.format(record) for record in self.records]
+
+    def clear(self) -> None:
+        self.records.clear()
+
+
+@pytest.fixture
+def logged() -> Iterator[_Records]:
+    """What lws_gevent logged (warnings and above). A test that expects something must clear() it; anything else fails it."""
+    handler = _Records()
+    logger = logging.getLogger("lws_gevent")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+    assert not handler.records, "logged unexpectedly:\n" + "\n".join(handler.text)
+
+
+@pytest.fixture
+def hub_errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
+    """Errors that reached the hub (context, type, value). A test that expects one must clear() the list."""
+    errors: list[tuple[Any, ...]] = []
+    hub = gevent.get_hub()
+    original = hub.handle_error
+
+    def record(context: Any, kind: Any, value: Any, tb: Any) -> None:
+        if isinstance(value, gevent.GreenletExit):
+            return
+        errors.append((context, kind, value))
+        if not isinstance(value, (KeyboardInterrupt, SystemExit)):
+            original(context, kind, value, tb)
+
+    monkeypatch.setattr(hub, "handle_error", record)
+    yield errors
+    monkeypatch.undo()
+    assert not errors, errors
+
+
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., gevent.Greenlet]]:
+    """gevent.spawn whose greenlets end with the test; one that failed fails the test, unless it was asked for its exception."""
+    spawned: list[gevent.Greenlet] = []
+
+    def start(function: Callable[..., Any], *arguments: Any, **named: Any) -> gevent.Greenlet:
+        greenlet = gevent.spawn(function, *arguments, **named)
+        spawned.append(greenlet)
+        return greenlet
+
+    yield start
+    gevent.killall(spawned)
+
+
+MakeServer = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def _warm() -> Iterator[set[str]]:
+    """The stacks that have been used once: what an engine keeps for the life of its hub exists from then on."""
+    yield set()
+
+
+def _warm_up(stack: Stack, warmed: set[str]) -> None:
+    if str(stack) in warmed:
+        return
+    import lws_gevent
+
+    for _ in range(2):
+        server = lws_gevent.Server(host="127.0.0.1", port=0, engine=stack.engine)
+        server.on("message", lambda socket, message, binary: server.send(socket, message, binary))
+        server.start()
+        client = Client.connect(("127.0.0.1", server.port))
+        client.echo("warm")
+        client.close_handshake()
+        server.stop()
+        del server, client
+        gc.collect()
+        gevent.sleep(0.01)
+    warmed.add(str(stack))
+
+
+def _explain(before: Alive, after: Alive, before_greenlets: set[int], before_descriptors: dict[int, str]) -> str:
+    lines = [f"before: {before}", f"after:  {after}"]
+    for greenlet in live_greenlets():
+        if id(greenlet) not in before_greenlets:
+            stack = "".join(traceback.format_stack(greenlet.gr_frame)[-4:]) if greenlet.gr_frame else ""
+            lines.append(f"left: {greenlet!r}\n{stack}")
+    for descriptor, what in open_descriptors().items():
+        if descriptor not in before_descriptors:
+            lines.append(f"left: descriptor {descriptor}: {what}")
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def nothing_leaks(stack: Stack, _warm: set[str], logged: Any, hub_errors: Any) -> Iterator[None]:
+    """Greenlets, descriptors and connection objects are exactly as many after the test as before."""
+    _warm_up(stack, _warm)
+    before = alive()
+    before_greenlets = {id(greenlet) for greenlet in live_greenlets()}
+    before_descriptors = open_descriptors()
+    yield
+    try:
+        eventually(lambda: alive() == before, "nothing is left", 5)
+    except AssertionError:
+        raise AssertionError(
+            "left behind\n" + _explain(before, alive(), before_greenlets, before_descriptors)
+        ) from None
+
+
+@pytest.fixture
+def make_server(stack: Stack, nothing_leaks: None) -> Iterator[MakeServer]:
+    """Start servers on a free port of the loopback; they are stopped at the end of the test, and nothing may be left then.
+
+    `make_server(**options)` takes the options of Server; `listener` replaces host and port, `start=False` leaves it unstarted,
+    and `echo=True` gives it a message handler that echoes. `server.address` is where to connect."""
+    import lws_gevent
+
+    servers: list[Any] = []
+
+    def make(*listener: Any, start: bool = True, echo: bool = False, **options: Any) -> Any:
+        if not listener:
+            options.setdefault("host", "127.0.0.1")
+            options.setdefault("port", 0)
+        options.setdefault("engine", stack.engine)
+        options.setdefault("close_timeout", 5)
+        server = lws_gevent.Server(*listener, **options)
+        servers.append(server)
+        if echo:
+
+            @server.on("message")
+            def message(socket: Any, message: Any, binary: bool) -> None:
+                server.send(socket, message, binary)
+
+        if start:
+            server.start()
+        return server
+
+    yield make
+    for server in servers:
+        server.stop(timeout=1)
+        for event in list(getattr(server, "_listeners", ())):
+            server.off(event)  # handlers are closures of the test that hold sockets
+    servers.clear()
+
+
+@pytest.fixture
+def connect(make_server: MakeServer) -> Iterator[Callable[..., Client]]:
+    """`connect(server, path, headers, ...)` as Client.connect; `connect(server, upgrade=False)` only opens the TCP connection.
+    Whatever is still open at the end of the test is closed before the servers stop."""
+    clients: list[Client] = []
+
+    def make(server: Any, *arguments: Any, upgrade: bool = True, **named: Any) -> Client:
+        address = server if isinstance(server, (tuple, str)) else ("127.0.0.1", server.port)
+        client = Client.connect(address, *arguments, **named) if upgrade else Client.open(address, **named)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.disconnect()
+    clients.clear()
