@@ -7,15 +7,15 @@ import sys
 
 import lws_gevent
 
-server = lws_gevent.Server(host="127.0.0.1", port=int(sys.argv[1]) if len(sys.argv) > 1 else 3000, path="/time")
+server = lws_gevent.Server(host="127.0.0.1", port=int(sys.argv[1]) if len(sys.argv) > 1 else 3000, path="/greeting")
 
 PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
-<title>Seconds</title>
-<p id="seconds">waiting</p>
+<title>Greeting</title>
+<p id="greeting">waiting</p>
 <script>
-const socket = new WebSocket("ws://" + location.host + "/time");
-socket.onmessage = event => document.getElementById("seconds").textContent = event.data;
+const socket = new WebSocket("ws://" + location.host + "/greeting");
+socket.onmessage = event => document.getElementById("greeting").textContent = event.data;
 </script>
 """
 
