@@ -1,0 +1,39 @@
+"""websockets on uvloop, without compression and without its keep-alive pings, which the others do not send either."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvloop
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+
+from common import MAX_PAYLOAD, announce, listen, parse_arguments
+
+connections: set[ServerConnection] = set()
+
+
+async def echo(connection: ServerConnection) -> None:
+    async for message in connection:
+        await connection.send(message)
+
+
+async def broadcast_all(connection: ServerConnection) -> None:
+    connections.add(connection)
+    try:
+        async for message in connection:
+            broadcast(connections, message)
+    finally:
+        connections.discard(connection)
+
+
+async def main() -> None:
+    arguments = parse_arguments("websockets on uvloop")
+    listener = listen(arguments.port)
+    handler = broadcast_all if arguments.broadcast else echo
+    server = await serve(handler, sock=listener, backlog=4096, compression=None, max_size=MAX_PAYLOAD, ping_interval=None)
+    announce(listener.getsockname()[1])
+    await server.serve_forever()
+
+
+uvloop.install()
+asyncio.run(main())
