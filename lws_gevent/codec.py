@@ -29,8 +29,8 @@ _loaded: dict[str, Codec] = {}
 def load(name: str | None = None) -> Codec:
     """The codec `name` (``"c"`` or ``"python"``), or with None the one that the environment asks for, C by preference.
 
-    ImportError: the extension was asked for by name or by the environment, and is not there. ValueError: an unknown name,
-    or an environment that both forces the twin and requires the extension.
+    ImportError: the extension was asked for by name or by the environment, and is not there. ValueError: an unknown
+    name, or an environment that both forces the twin and requires the extension.
     """
     if name is None:
         force_python = os.environ.get("LWS_GEVENT_PURE_PYTHON") == "1"

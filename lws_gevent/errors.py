@@ -22,7 +22,7 @@ class LwsError(Exception):
     """Base of all errors of this library."""
 
 
-class ConnectionClosed(LwsError):
+class ConnectionClosed(LwsError):  # noqa: N818 - a public name of the interface
     """The operation needs an open connection, and this one has ended or is ending.
 
     ``code`` is the close code of RFC 6455 section 7.4 (1005: the peer's close frame had none; 1006: the connection was
@@ -75,12 +75,12 @@ class ProtocolError(LwsError):
         return f"{self.problem or 'protocol error'} (close code {self.close_code})"
 
 
-class PayloadTooBig(ProtocolError):
+class PayloadTooBig(ProtocolError):  # noqa: N818 - a public name of the interface
     """The peer announced or sent a message longer than ``max_payload``; the close code is 1009."""
 
     def __init__(self, close_code: int = 1009, problem: str = "the message is longer than max_payload") -> None:
         super().__init__(close_code, problem)
 
 
-class BackpressureExceeded(LwsError):
+class BackpressureExceeded(LwsError):  # noqa: N818 - a public name of the interface
     """The connection's send buffer is over ``max_backpressure`` and the caller may not block (it is in the hub)."""

@@ -38,7 +38,7 @@ def arity_of(function: Callable[..., Any]) -> int:
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             arity += 1
         elif parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
-            raise TypeError(f"a listener is called with positional arguments only, {function!r} needs {parameter.name}=")
+            raise TypeError(f"a listener gets positional arguments only, but {function!r} needs {parameter.name}=")
     return min(arity, ALL_ARGUMENTS)
 
 

@@ -46,8 +46,8 @@ _UPGRADE_HEADERS = _FRAMING_HEADERS | {
 class Headers(Mapping[str, str]):
     """The headers of one request or response: immutable, case-insensitive, in their order, owning their data.
 
-    A header that came more than once reads as its values joined by ``", "`` (RFC 9110 section 5.3); `get_all` keeps them
-    apart. Values are decoded as Latin-1, so every octet survives. `raw` has the octets.
+    A header that came more than once reads as its values joined by ``", "`` (RFC 9110 section 5.3); `get_all` keeps
+    them apart. Values are decoded as Latin-1, so every octet survives. `raw` has the octets.
     """
 
     __slots__ = ("_index", "raw")
@@ -108,8 +108,9 @@ class Request:
     `method`, `target`: as sent; `path`: the target up to the ``?``, not decoded; `query`: what follows, or ``""``;
     `headers`: a `Headers`, made when first asked for; `version_minor`: 0 or 1, of HTTP/1.x; `content_length`: None when
     absent; `chunked`: the body is in chunks; `keep_alive`: the client would send another request on this connection;
-    `upgrade_status`: 101 for a good opening handshake, 0 for plain HTTP, else the status to refuse it with and `problem`
-    says why; `key`: the Sec-WebSocket-Key, ``b""`` when there is not exactly one; `body`: for whoever reads the body.
+    `upgrade_status`: 101 for a good opening handshake, 0 for plain HTTP, else the status to refuse it with and
+    `problem` says why; `key`: the Sec-WebSocket-Key, ``b""`` when there is not exactly one; `body`: for whoever reads
+    the body.
     """
 
     __slots__ = (
@@ -202,7 +203,8 @@ def parse_token_list(value: str | Iterable[str]) -> list[str]:
 def offered_subprotocols(headers: Mapping[str, str]) -> list[str]:
     """What a client offers in Sec-WebSocket-Protocol, in its order of preference.
 
-    Elements that are no token and repetitions are left out (RFC 6455 section 4.1 forbids both): they can never be chosen.
+    Elements that are no token and repetitions are left out (RFC 6455 section 4.1 forbids both): they can never be
+    chosen.
     """
     offered = parse_token_list(headers.get("Sec-WebSocket-Protocol", ""))
     return [element for element in dict.fromkeys(offered) if is_token(element)]
@@ -216,8 +218,9 @@ def upgrade_response(
 ) -> bytes:
     """The 101 that opens the connection (RFC 6455 section 4.2.2).
 
-    `subprotocol` and `extensions` are what was agreed on, None for nothing. ValueError, before anything is written, for a
-    subprotocol that is no token, for CR, LF or NUL anywhere, and for extra headers that belong to the handshake.
+    `subprotocol` and `extensions` are what was agreed on, None for nothing. ValueError, before anything is written,
+    for a subprotocol that is no token, for CR, LF or NUL anywhere, and for extra headers that belong to the
+    handshake.
     """
     head = (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -241,9 +244,9 @@ def response(
 ) -> bytes:
     """A complete HTTP/1.1 response after which the connection closes; Content-Length and Connection are set here.
 
-    `body` as str is sent in UTF-8; with a body and no Content-Type given, it is plain text (or octets). ValueError, before
-    anything is written, for a status outside 200-599, for CR, LF or NUL anywhere, for a name that is no token, and for a
-    header that contradicts the framing (Connection, Content-Length, Transfer-Encoding).
+    `body` as str is sent in UTF-8; with a body and no Content-Type given, it is plain text (or octets). ValueError,
+    before anything is written, for a status outside 200-599, for CR, LF or NUL anywhere, for a name that is no token,
+    and for a header that contradicts the framing (Connection, Content-Length, Transfer-Encoding).
     """
     if not isinstance(status, int):
         raise TypeError(f"a status must be int, not {type(status).__name__}")

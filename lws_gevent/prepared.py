@@ -33,9 +33,9 @@ def message_payload(message: str | bytes | bytearray | memoryview) -> bytes:
 class Prepared:
     """One message, immutable, and its complete server frame, encoded when first needed and at most once per kind.
 
-    `payload`: the octets; `binary`: the kind that it is sent as unless the sender says otherwise. May be sent any number
-    of times, to any connection, from any greenlet. Clients must mask each frame with a fresh key (RFC 6455 section
-    5.3), so on a client connection it saves only the encoding of text.
+    `payload`: the octets; `binary`: the kind that it is sent as unless the sender says otherwise. May be sent any
+    number of times, to any connection, from any greenlet. Clients must mask each frame with a fresh key (RFC 6455
+    section 5.3), so on a client connection it saves only the encoding of text.
     """
 
     __slots__ = ("_encode_frame", "_frames", "_text_is_valid", "binary", "payload")
@@ -49,8 +49,8 @@ class Prepared:
         binary: bool | None = None,
         encode_frame: Callable[..., bytes] | None = None,
     ) -> None:
-        """`binary` None: by the type of `message`, `str` is text. ValueError: text that is not UTF-8. `encode_frame`: of the
-        codec in use (the default: that of `codec.load()`)."""
+        """`binary` None: by the type of `message`, `str` is text. ValueError: text that is not UTF-8. `encode_frame`:
+        of the codec in use (the default: that of `codec.load()`)."""
         is_text = isinstance(message, str)
         self._set("payload", message_payload(message))
         self._set("binary", not is_text if binary is None else bool(binary))
