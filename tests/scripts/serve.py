@@ -1,0 +1,109 @@
+"""A server in a process of its own, driven by helpers.ServerProcess: one JSON argument, then a line per command on standard
+input. It prints its port first. End of file stops it."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import resource
+import sys
+from typing import Any
+
+import gevent
+import gevent.event
+import gevent.os
+import lws_gevent
+
+how = json.loads(sys.argv[1])
+if how["limit"]:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (how["limit"], how["limit"]))
+
+server = lws_gevent.Server(host="127.0.0.1", port=0, engine=how["engine"], **how["options"])
+counts = {"message": 0, "close": 0, "ping": 0, "error": 0}
+release = gevent.event.Event()
+
+
+@server.on("error")
+def on_error(error: BaseException, socket: Any) -> None:
+    counts["error"] += 1
+
+
+@server.on("close")
+def on_close(socket: Any, code: int, reason: str) -> None:
+    counts["close"] += 1
+
+
+if how["kind"] == "echo":
+
+    @server.on("message")
+    def echo(socket: Any, message: Any, binary: bool) -> None:
+        counts["message"] += 1
+        server.send(socket, message, binary)
+
+elif how["kind"] == "sink":
+
+    @server.on("message")
+    def sink(socket: Any, message: Any, binary: bool) -> None:
+        counts["message"] += 1
+
+elif how["kind"] == "flood":
+
+    @server.on("message")
+    def flood(socket: Any, message: Any, binary: bool) -> None:
+        if message != "flood":
+            server.send(socket, message, binary)
+            return
+        piece = b"x" * 65536
+        while True:
+            server.send(socket, bytes(piece), True)
+            counts["message"] += 1
+
+elif how["kind"] == "block":
+
+    @server.on("message")
+    def block(socket: Any, message: Any, binary: bool) -> None:
+        counts["message"] += 1
+        if message == "block":
+            release.wait()
+        server.send(socket, message, binary)
+
+
+def answer(command: str) -> str:
+    if command == "trim":
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        return "ok"
+    if command == "release":
+        release.set()
+        return "ok"
+    if command == "connections":
+        return str(len(list(server.connections)))
+    if command == "descriptors":
+        return str(len(os.listdir("/proc/self/fd")) - 1)
+    if command == "greenlets":
+        gc.collect()
+        return str(sum(isinstance(thing, gevent.Greenlet) and not thing.dead for thing in gc.get_objects()))
+    if command == "collectable":
+        gc.collect()
+        return str(len(gc.get_objects()))
+    if command in counts:
+        return str(counts[command])
+    return f"unknown command {command}"
+
+
+server.start()
+print(server.port, flush=True)
+gevent.os.make_nonblocking(0)
+unread = b""
+while True:
+    data = gevent.os.nb_read(0, 4096)
+    if not data:
+        break
+    unread += data
+    while b"\n" in unread:
+        line, unread = unread.split(b"\n", 1)
+        print(answer(line.decode()), flush=True)
+release.set()
+server.stop(timeout=1)
