@@ -1,0 +1,257 @@
+"""What an engine knows of its server (layer 2): the settings, the listeners, and the two places where user code is called.
+
+`Context.deliver` is the boundary around every handler, `Context.decide` judges a request head. Both may block and must run
+in a greenlet, never in the hub.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gevent import GreenletExit, get_hub
+
+from lws_gevent import handshake
+from lws_gevent.codec import Codec
+from lws_gevent.errors import ConnectionClosed, ProtocolError
+from lws_gevent.events import EventEmitter, arity_of
+from lws_gevent.handshake import Headers, Request
+from lws_gevent.options import Settings
+
+if TYPE_CHECKING:
+    from lws_gevent.engines.interface import Engine, Socket
+
+__all__ = ["SERVER_EVENTS", "Context", "Decision", "ServerEvents", "http_response"]
+
+SERVER_EVENTS = ("upgrade", "connection", "message", "close", "error", "http", "drain", "dropped", "ping", "pong")
+
+
+class ServerEvents(EventEmitter):
+    """The listeners of one server. Whoever caches some of them subscribes to `on_change`."""
+
+    event_names = SERVER_EVENTS
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Called with the name of the event whose listeners are no longer the same.
+        self.on_change: list[Callable[[str], None]] = []
+
+    def _listeners_changed(self, event: str) -> None:
+        for changed in self.on_change:
+            changed(event)
+
+
+class Decision(NamedTuple):
+    """What becomes of a request: `response` is written, then the connection is open (`accept`) or ended."""
+
+    accept: bool
+    response: bytes
+    subprotocol: str | None = None
+    extensions: str = ""
+
+
+class Context:
+    """Everything an engine knows of a server. One per server, shared by its engine; makes no hub."""
+
+    __slots__ = ("_origin_arity", "codec", "emitter", "engine", "settings")
+
+    def __init__(self, settings: Settings, codec: Codec, emitter: ServerEvents | None = None) -> None:
+        self.settings = settings
+        self.codec = codec
+        self.emitter = ServerEvents() if emitter is None else emitter
+        #: Set by the server when it has made its engine; `decide` asks it how many connections are open.
+        self.engine: Engine | None = None
+        self._origin_arity = arity_of(settings.origins) if callable(settings.origins) else 0
+
+    @property
+    def on_change(self) -> list[Callable[[str], None]]:
+        """Functions that are called with the name of an event whose listeners have changed."""
+        return self.emitter.on_change
+
+    def has_listeners(self, event: str) -> bool:
+        """Whether anybody would hear of `event`."""
+        return event in self.emitter._listeners
+
+    # --- the handler boundary ---------------------------------------------------------------------------------------
+
+    def deliver(self, event: str, socket: Socket | None, *args: Any) -> list[Any]:
+        """Runs every listener of `event` with as many of `args` as it takes; what they returned, in order.
+
+        `socket` is the connection that fails (1011) when one of them raises. Nothing that a handler raises comes out of
+        here: an Exception or a stray gevent.Timeout becomes the ``error`` event, GreenletExit ends the connection
+        quietly, KeyboardInterrupt and SystemExit go to the hub as those of any greenlet do, and our own ConnectionClosed
+        is no error at all. A listener that raised keeps the others from nothing; a kill does.
+        """
+        results = []
+        for function, arity, _ in self.emitter._take_listeners(event):
+            try:
+                results.append(function(*args[:arity]))
+            except BaseException as error:
+                self.handler_failed(error, event, socket)
+                if isinstance(error, GreenletExit):
+                    break
+        return results
+
+    def handler_failed(self, error: BaseException, event: str, socket: Socket | None) -> None:
+        """What is done with `error`, which the handler of `event` has let out; called from its except clause."""
+        if isinstance(error, ConnectionClosed):
+            return
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            get_hub().handle_error(socket, *sys.exc_info())
+        elif not isinstance(error, GreenletExit):
+            self.report_error(error, socket)
+        if socket is not None:
+            socket._fail_handler()
+
+    def report_error(self, error: BaseException, socket: Socket | None = None) -> None:
+        """The ``error`` event for `error`; without a listener, and when the listener fails itself, the log."""
+        listeners = self.emitter._take_listeners("error")
+        for function, arity, _ in listeners:
+            try:
+                function(*(error, socket)[:arity])
+            except (KeyboardInterrupt, SystemExit):
+                get_hub().handle_error(socket, *sys.exc_info())
+            except GreenletExit:
+                return
+            except BaseException as failure:
+                _log(failure, socket)
+        if not listeners:
+            _log(error, socket)
+
+    # --- the opening handshake --------------------------------------------------------------------------------------
+
+    def decide(self, socket: Socket, request: Request) -> Decision | None:
+        """What becomes of `request`; runs the ``upgrade`` or ``http`` listeners.
+
+        None: an ``http`` listener has answered by ``server.respond``, or will. The engine opens an accepted connection
+        without letting other greenlets run in between, so that ``max_connections`` is never exceeded.
+        """
+        if request.upgrade_status == 0:
+            return self._decide_http(socket, request)
+        if request.upgrade_status != 101:
+            return Decision(False, handshake.refusal(request))
+        settings = self.settings
+        if settings.path is not None and request.path != settings.path:
+            return _refuse(404, "there is no WebSocket at this path")
+        # Before the handlers, so that they are not bothered; and after them, because others may have come meanwhile.
+        if self._is_full():
+            return _refuse(503, "too many connections")
+        try:
+            if not self._origin_is_allowed(request.headers):
+                return _refuse(403, "this origin is not allowed")
+            refused = self._ask_upgrade_listeners(socket, request)
+            if refused is not None:
+                return refused
+            subprotocol = self._choose_subprotocol(request.headers)
+        except BaseException as error:
+            self._request_failed(error, socket)
+            return _refuse(500, "internal error")
+        if self._is_full():
+            return _refuse(503, "too many connections")
+        return Decision(True, handshake.upgrade_response(request, subprotocol), subprotocol)
+
+    def _is_full(self) -> bool:
+        limit = self.settings.max_connections
+        return limit is not None and self.engine is not None and self.engine.open_count >= limit
+
+    def _request_failed(self, error: BaseException, socket: Socket) -> None:
+        """As `handler_failed`, for a connection that is not open yet: it gets status 500 instead of close code 1011."""
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            get_hub().handle_error(socket, *sys.exc_info())
+        elif not isinstance(error, (GreenletExit, ConnectionClosed)):
+            self.report_error(error, socket)
+
+    def _ask_upgrade_listeners(self, socket: Socket, request: Request) -> Decision | None:
+        """The first refusal, or None. Listeners after a refusal are not asked any more."""
+        for function, arity, _ in self.emitter._take_listeners("upgrade"):
+            answer = function(*(socket, request.headers)[:arity])
+            if answer is None or answer is False:
+                continue
+            if answer is True:
+                return _refuse(403, "refused")
+            return Decision(False, handshake.response(*_three(answer, "an upgrade listener")))
+        return None
+
+    def _decide_http(self, socket: Socket, request: Request) -> Decision | None:
+        listeners = self.emitter._take_listeners("http")
+        if not listeners:
+            return Decision(False, handshake.refusal(request))
+        answer: Any = None
+        try:
+            for function, arity, _ in listeners:
+                result = function(*(socket, request)[:arity])
+                if answer is None:
+                    answer = result
+            if answer is None:
+                return None
+            return Decision(False, http_response(request.method, *_three(answer, "an http listener")))
+        except BaseException as error:
+            self._request_failed(error, socket)
+            return _refuse(500, "internal error")
+
+    def _origin_is_allowed(self, headers: Headers) -> bool:
+        """RFC 6455 section 10.2. A browser always sends its origin, so who sends none is not a page of somebody else's."""
+        allowed = self.settings.origins
+        if allowed is None:
+            return True
+        origins = headers.get_all("Origin")
+        origin = origins[0] if origins else None
+        if len(origins) > 1:
+            return False
+        if callable(allowed):
+            return bool(allowed(*(origin, headers)[: self._origin_arity]))
+        if origin is None:
+            return True
+        if allowed == "same":
+            # Only host and port: behind a proxy that speaks TLS, the scheme that the browser used is not known here.
+            scheme, separator, authority = origin.partition("://")
+            return bool(separator) and authority.lower() == headers.get("Host", "").lower()
+        return origin in allowed
+
+    def _choose_subprotocol(self, headers: Headers) -> str | None:
+        """RFC 6455 section 4.2.2: one of those that the client offers, or none."""
+        subprotocols = self.settings.subprotocols
+        if subprotocols is None:
+            return None
+        offered = handshake.offered_subprotocols(headers)
+        if not callable(subprotocols):
+            return next((name for name in subprotocols if name in offered), None)
+        chosen = subprotocols(offered, headers)
+        if chosen is not None and chosen not in offered:
+            raise ValueError(f"option 'subprotocols' chose {chosen!r}, which the client does not offer")
+        return chosen
+
+
+def http_response(method: str, status: int, headers: Any, body: bytes | str) -> bytes:
+    """The response to a request with this method: that to HEAD has no body (RFC 9110 section 9.3.2)."""
+    response = handshake.response(status, () if headers is None else headers, b"" if body is None else body)
+    if method == "HEAD":
+        response = response[: response.index(b"\r\n\r\n") + 4]
+    return response
+
+
+def _refuse(status: int, problem: str) -> Decision:
+    error = handshake.handshake_error(status, problem)
+    return Decision(False, handshake.response(error.status, error.headers, error.body))
+
+
+def _three(answer: Any, who: str) -> tuple[int, Any, Any]:
+    if not isinstance(answer, tuple) or len(answer) != 3:
+        raise TypeError(f"{who} must return None or (status, headers, body), not {type(answer).__name__}")
+    return answer
+
+
+def _log(error: BaseException, socket: Socket | None) -> None:
+    import logging  # costs time and memory that a server which never logs does not pay
+
+    logger = logging.getLogger("lws_gevent")
+    # repr, because an address of a unix socket is the peer's choice and must not forge lines.
+    where = "" if socket is None else f" (connection from {socket.remote_address!r})"
+    if isinstance(error, ProtocolError):
+        # Any peer can cause it at will: one line, and not above INFO.
+        logger.info("%s%s", error, where)
+    elif isinstance(error, OSError) and socket is None:
+        logger.error("cannot accept connections: %s", error)
+    else:
+        logger.error("error in a handler%s", where, exc_info=error)

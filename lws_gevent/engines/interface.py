@@ -1,0 +1,182 @@
+"""What the layers above need of an engine (layer 2): the types that every engine keeps to."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lws_gevent.frames import ReadyState
+from lws_gevent.prepared import Prepared
+
+if TYPE_CHECKING:
+    from lws_gevent.context import Context
+    from lws_gevent.server import Server
+
+__all__ = ["Engine", "Socket", "peer_name"]
+
+
+class Socket(abc.ABC):
+    """One connection: a light handle that is hashable, comparable (by identity) and safe to keep after the close.
+
+    Reading an attribute never raises. After the close every verb that needs the connection raises
+    :class:`~lws_gevent.ConnectionClosed`. All of it is for greenlets of the server's thread.
+    """
+
+    __slots__ = ("__weakref__",)
+
+    @property
+    @abc.abstractmethod
+    def fd(self) -> int:
+        """The file descriptor; -1 after the close."""
+
+    @property
+    @abc.abstractmethod
+    def data(self) -> Any:
+        """The user data: whatever the application puts here; None before, and after the ``close`` handlers returned."""
+
+    @data.setter
+    @abc.abstractmethod
+    def data(self, data: Any) -> None: ...
+
+    @property
+    @abc.abstractmethod
+    def remote_address(self) -> tuple[str, int] | str:
+        """Host and port of the peer, or the path of its unix socket (usually ``""``)."""
+
+    @property
+    @abc.abstractmethod
+    def path(self) -> str:
+        """The path of the request as it was sent, without the query."""
+
+    @property
+    @abc.abstractmethod
+    def query(self) -> str:
+        """What came after the ``?`` of the request; ``""`` without one."""
+
+    @property
+    @abc.abstractmethod
+    def subprotocol(self) -> str | None:
+        """The subprotocol that was agreed on (RFC 6455 section 1.9)."""
+
+    @property
+    @abc.abstractmethod
+    def extensions(self) -> str:
+        """The value of Sec-WebSocket-Extensions that was agreed on; ``""`` for none."""
+
+    @property
+    @abc.abstractmethod
+    def buffered_amount(self) -> int:
+        """Octets that were sent and that the operating system has not taken yet."""
+
+    @property
+    @abc.abstractmethod
+    def ready_state(self) -> ReadyState:
+        """CONNECTING until the handshake is answered, OPEN, CLOSING from the first close frame on, CLOSED."""
+
+    @property
+    @abc.abstractmethod
+    def closed(self) -> bool:
+        """Whether the connection has ended (``ready_state`` is CLOSED)."""
+
+    @abc.abstractmethod
+    def send(self, message: str | bytes, binary: bool | None = None, compress: bool | None = None) -> bool:
+        """As :meth:`Server.send`."""
+
+    @abc.abstractmethod
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """As :meth:`Server.close` with a socket."""
+
+    @abc.abstractmethod
+    def terminate(self) -> None:
+        """As :meth:`Server.terminate`."""
+
+    @abc.abstractmethod
+    def ping(self, data: str | bytes = b"") -> None:
+        """As :meth:`Server.ping`."""
+
+    @abc.abstractmethod
+    def pause(self) -> None:
+        """No ``message`` event from now on until `resume`: what the peer sends waits, within bounds, then in its own
+        buffers. Pings are answered meanwhile. The end of the connection ends the pause too."""
+
+    @abc.abstractmethod
+    def resume(self) -> None:
+        """Ends a `pause`."""
+
+    @abc.abstractmethod
+    def recv(self, timeout: float | None = None) -> str | bytes:
+        """The next message: `str` when it is text, `bytes` when it is binary. Blocks the calling greenlet.
+
+        The first use claims the socket: its messages come here and no longer as ``message`` events. TimeoutError after
+        `timeout` seconds without a message, nothing is lost then; :class:`~lws_gevent.ConnectionClosed` when the
+        connection has ended and all messages were taken; RuntimeError when another greenlet is receiving.
+        """
+
+    @abc.abstractmethod
+    def __iter__(self) -> Iterator[str | bytes]:
+        """The messages as they come, see `recv`; ends on close codes 1000 and 1001, raises ConnectionClosed otherwise."""
+
+    @abc.abstractmethod
+    def _fail_handler(self) -> None:
+        """A handler of this connection failed: close it with 1011. Does nothing when it has ended."""
+
+
+class Engine(Protocol):
+    """What :class:`lws_gevent.Server` needs of an engine. One object per server."""
+
+    #: ``"parked"`` or ``"greenlet"``.
+    name: str
+    #: Connections that are open or closing, WebSocket connections only.
+    open_count: int
+    #: All connections, those in their handshake included.
+    connection_count: int
+
+    def __init__(self, context: Context) -> None:
+        """Makes no hub and no descriptor."""
+
+    def start_accepting(self, server: Server) -> bool:
+        """The hub of the calling thread is the engine's from now on. True: the engine accepts on ``server.socket`` itself;
+        False: the server accepts and calls `handle`. ``server.socket`` may be missing: no listener."""
+
+    def stop_accepting(self, server: Server) -> None:
+        """Undoes `start_accepting`; may be called when it was not called."""
+
+    def handle(self, sock: Any, address: Any) -> None:
+        """Owns the accepted (non-blocking, stdlib) socket `sock` and runs its connection until its end."""
+
+    def connections(self) -> list[Socket]:
+        """A snapshot of the open connections: from before ``connection`` is emitted until no more can be sent."""
+
+    def stats(self) -> dict[str, int]:
+        """Counters since the construction: see :meth:`lws_gevent.Server.stats`."""
+
+    def shutdown(self, code: int, timeout: float) -> None:
+        """Close frame `code` to each connection, wait until all have ended, at most `timeout` seconds; then kill blocked
+        handlers and cut. Called from a greenlet."""
+
+    def send(
+        self, socket: Socket, message: str | bytes, binary: bool | None = None, compress: bool | None = None
+    ) -> bool: ...
+    def send_prepared(self, socket: Socket, prepared: Prepared, binary: bool | None = None) -> bool: ...
+    def send_fragment(self, socket: Socket, piece: str | bytes, fin: bool, binary: bool | None = None) -> bool: ...
+    def close_socket(self, socket: Socket, code: int = 1000, reason: str = "") -> None: ...
+    def terminate(self, socket: Socket) -> None: ...
+    def ping(self, socket: Socket, data: str | bytes = b"") -> None: ...
+    def pong(self, socket: Socket, data: str | bytes = b"") -> None: ...
+    def set_user_data(self, socket: Socket, data: Any) -> None: ...
+    def get_user_data(self, socket: Socket) -> Any: ...
+    def get_fd(self, socket: Socket) -> int: ...
+    def respond(
+        self, socket: Socket, status: int, headers: Mapping[str, str] | None = None, body: str | bytes = b""
+    ) -> None: ...
+    def cork(self, socket: Socket) -> AbstractContextManager[None]: ...
+    def broadcast(self, prepared: Prepared, exclude: Collection[Socket], slow: str) -> int: ...
+
+
+def peer_name(address: Any) -> tuple[str, int] | str:
+    """``remote_address`` for what accept() gave: without the scope of IPv6, and an IPv4 peer of a dual-stack listener as IPv4."""
+    if isinstance(address, tuple):
+        return address[0].removeprefix("::ffff:") if "." in address[0] else address[0], address[1]
+    return address if isinstance(address, str) else ""
