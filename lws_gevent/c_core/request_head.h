@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 #define LWS_MAX_HEADERS 100
-#define LWS_MAX_REQUEST_LINE 8192
+#define LWS_MAX_REQUEST_LINE 8192 /* octets, without the line break */
+#define LWS_MAX_HEADER_LINE 8192  /* the same, of one header with its name */
 
 typedef struct {
     uint32_t offset;
@@ -48,11 +49,12 @@ typedef struct {
  * call has already seen (so that a dribbled head is scanned once). Also finds heads ended by bare LF, for the parser to refuse. */
 size_t lws_request_find_end(const uint8_t *data, size_t length, size_t from);
 
-/* 0, or the HTTP status to refuse with (400, 414, 431, 505, ...); request->problem says why. */
+/* 0, or the HTTP status to refuse with (400, 414, 417, 431, 501, 505); request->problem says why. Of `headers` only the first
+ * header_count are written. Reads nothing beyond head_length, whatever is in it. */
 int lws_request_parse(const uint8_t *data, size_t head_length, lws_request *request);
 
 /* What the opening handshake deserves: 101; 0 when this is a plain HTTP request (no Upgrade: websocket); else the status to
- * refuse with (400, 405, 426); request->problem says why. */
+ * refuse with (400, 405, 417, 426); request->problem says why. Only after lws_request_parse returned 0. */
 int lws_request_check_upgrade(lws_request *request);
 
 #endif
