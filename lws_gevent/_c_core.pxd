@@ -140,6 +140,6 @@ cdef extern from "c_core/request_head.h" nogil:
         uint8_t key_is_valid
         lws_header headers[LWS_MAX_HEADERS]
 
-    size_t lws_request_find_end(const uint8_t *data, size_t length, size_t start "from") noexcept
+    size_t lws_request_find_end(const uint8_t *data, size_t length, size_t scanned) noexcept
     int lws_request_parse(const uint8_t *data, size_t head_length, lws_request *request) noexcept
     int lws_request_check_upgrade(lws_request *request) noexcept

@@ -1,0 +1,644 @@
+"""The codec in C (layer 1): the sans-IO protocol object, the request parser and frame encoding over c_core/.
+
+The twin in pure Python is _codec_py.py; _codec.pyi documents the interface that both have. Two rules keep this file
+safe. An allocation of an object that the garbage collector tracks can run any Python code, so no pointer into a buffer
+is used after one: payloads become bytes or str (which are not tracked) first, state is brought up to date next, and
+tuples and exceptions are made last. A length that a peer has sent is 64 bits wide and is compared before it is narrowed.
+"""
+import os
+from collections import deque
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport SIZE_MAX, UINT32_MAX, UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcpy, memmove
+
+from lws_gevent._c_core cimport *
+
+from lws_gevent.errors import PayloadTooBig, ProtocolError
+from lws_gevent.frames import close_payload
+from lws_gevent.handshake import Request, handshake_error
+
+__all__ = ["Protocol", "apply_mask", "encode_frame", "parse_request"]
+
+
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+    PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) except NULL
+    int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
+    char *memory_of "PyBytes_AS_STRING"(PyObject *bytes)
+
+
+cdef enum:
+    FIRST_RESERVE = 1024 * 1024  # what a message is given at first at most, however long it says it will be
+    STAGE = 4096                 # octets copied at a time out of what was received, to be decoded there
+    BY_REFERENCE = 16 * 1024     # from this size on an immutable payload is passed on instead of copied
+    KEYS_AT_ONCE = 1024          # octets of masking keys that are asked of the operating system at a time
+
+
+# --- Memory -----------------------------------------------------------------------------------------------------------
+
+cdef inline size_t _doubled(size_t capacity) noexcept:
+    return capacity * 2  # a capacity is at most PY_SSIZE_T_MAX
+
+
+@cython.final
+@cython.freelist(8)
+cdef class MessageAssembly:
+    """Octets that come in parts, in private memory that becomes the final bytes object without a copy.
+
+    The memory is the size that is known to be needed, but at most 1 MiB before there is anything to put in it, and doubles
+    from there: a peer that announces much and sends little costs little. It holds at most about twice what has arrived.
+    Pointers that it gives are good until the next call of any method but room().
+    """
+
+    def __dealloc__(self):
+        self.clear()
+
+    cdef int _resize(self, size_t capacity) except -1:
+        if capacity > <size_t>PY_SSIZE_T_MAX:
+            raise MemoryError()
+        if self._bytes == NULL:
+            self._bytes = new_bytes(NULL, <Py_ssize_t>capacity)
+        else:
+            try:
+                _PyBytes_Resize(&self._bytes, <Py_ssize_t>capacity)
+            except:  # it has freed the object and set the pointer to NULL
+                self.length = self._capacity = self._announced = 0
+                raise
+        self._capacity = capacity
+        return 0
+
+    cdef uint8_t *reserve(self, size_t upcoming) except NULL:
+        """Where the next octets may be put: at least one, room() says how many. `upcoming`: how many are known to come."""
+        cdef size_t wanted
+        if upcoming > <size_t>PY_SSIZE_T_MAX - self.length:
+            raise MemoryError()
+        wanted = self.length + max(upcoming, <size_t>1)
+        if self._capacity == self.length:
+            if wanted > self._announced:  # the first part, or a further fragment
+                self._announced = wanted
+                self._resize(max(min(wanted, <size_t>FIRST_RESERVE), _doubled(self._capacity)))
+            else:
+                self._resize(min(wanted, _doubled(self._capacity)))
+        return <uint8_t *>memory_of(self._bytes) + self.length
+
+    cdef uint8_t *extend(self, size_t count) except NULL:
+        """Where `count` octets can be put, all of them."""
+        if count > <size_t>PY_SSIZE_T_MAX - self.length:
+            raise MemoryError()
+        if self._capacity - self.length < count or self._capacity == 0:
+            self._resize(max(self.length + max(count, <size_t>1), _doubled(self._capacity)))
+        return <uint8_t *>memory_of(self._bytes) + self.length
+
+    cdef int commit(self, size_t count) except -1:
+        """Counts `count` octets in that were put where reserve() or extend() had said."""
+        if count > self._capacity - self.length:
+            raise ValueError("more octets than there was room for")
+        self.length += count
+        return 0
+
+    cdef int append(self, const uint8_t *data, size_t length) except -1:
+        if length:
+            memcpy(self.extend(length), data, length)
+            self.length += length
+        return 0
+
+    cdef object finish(self, bint text):
+        """The message as str or bytes; the assembly is empty afterwards. Text that is not UTF-8, which happens only where nobody
+        has checked it, has U+FFFD in the place of what is wrong."""
+        cdef object result
+        if self.length == 0:
+            self.clear()
+            return "" if text else b""
+        if text:
+            try:
+                return PyUnicode_DecodeUTF8(memory_of(self._bytes), <Py_ssize_t>self.length, "replace")
+            finally:
+                self.clear()
+        if self._capacity != self.length:
+            self._resize(self.length)
+        result = <object>self._bytes  # a second reference; the first one is given up, and the name before it
+        self._bytes = NULL
+        self.length = self._capacity = self._announced = 0
+        Py_DECREF(result)
+        return result
+
+    cdef void clear(self) noexcept:
+        cdef PyObject *memory = self._bytes
+        self._bytes = NULL
+        self.length = self._capacity = self._announced = 0
+        if memory != NULL:
+            Py_DECREF(<object>memory)
+
+
+# --- Masking keys -----------------------------------------------------------------------------------------------------
+
+# RFC 6455 section 5.3: a fresh, unpredictable key for every frame. They are read from the operating system in batches.
+cdef bytes _keys = b""
+cdef Py_ssize_t _keys_used = 0
+
+
+cdef uint32_t _new_masking_key() except? 0:
+    global _keys, _keys_used
+    cdef uint32_t key
+    cdef bytes fresh
+    if _keys_used + 4 > PyBytes_GET_SIZE(_keys):
+        fresh = os.urandom(KEYS_AT_ONCE)  # another thread may come in between; from here on none can
+        _keys = fresh
+        _keys_used = 0
+    memcpy(&key, PyBytes_AS_STRING(_keys) + _keys_used, 4)
+    _keys_used += 4
+    return key
+
+
+def _forget_masking_keys():
+    """In a forked child: parent and child must not use the same keys."""
+    global _keys
+    _keys = b""
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_masking_keys)
+
+
+# --- Frames and masks -------------------------------------------------------------------------------------------------
+
+cdef int _get_octets(object payload, Py_buffer *view) except -1:
+    """Opens a buffer of single contiguous octets; anything else would count its length in another unit."""
+    try:
+        PyObject_GetBuffer(payload, view, PyBUF_SIMPLE)
+    except BufferError as error:
+        raise ValueError("a payload must be contiguous octets") from error
+    if view.itemsize != 1:
+        PyBuffer_Release(view)
+        raise ValueError("a payload must be octets (itemsize 1)")
+    return 0
+
+
+def encode_frame(payload, int opcode, bint fin=True, bint rsv1=False, masking_key=None):
+    """One complete frame (RFC 6455 section 5.2) as bytes; see _codec.pyi."""
+    cdef Py_buffer view
+    cdef uint8_t header[LWS_MAX_HEADER]
+    cdef uint32_t key = 0
+    cdef size_t header_length
+    cdef bytes frame, key_octets
+    cdef uint8_t *out
+    if not 0 <= opcode <= 15:
+        raise ValueError("an opcode has four bits")
+    if masking_key is not None:
+        key_octets = bytes(memoryview(masking_key))
+        if len(key_octets) != 4:
+            raise ValueError("a masking key has four octets")
+        memcpy(&key, PyBytes_AS_STRING(key_octets), 4)
+    _get_octets(payload, &view)
+    try:
+        if view.len > PY_SSIZE_T_MAX - <Py_ssize_t>LWS_MAX_HEADER:
+            raise MemoryError()
+        header_length = lws_frame_write_header(header, <uint8_t>opcode, fin, rsv1, <uint64_t>view.len,
+                                               &key if masking_key is not None else NULL)
+        frame = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>header_length + view.len)
+        out = <uint8_t *>PyBytes_AS_STRING(frame)
+        memcpy(out, header, header_length)
+        _copy_payload(out + header_length, <const uint8_t *>view.buf, <size_t>view.len, key)
+        return frame
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef inline void _copy_payload(uint8_t *out, const uint8_t *payload, size_t length, uint32_t key) noexcept:
+    if length == 0:
+        return  # an empty buffer may have no address
+    if key:
+        lws_mask(out, payload, length, key)
+    else:
+        memcpy(out, payload, length)
+
+
+def apply_mask(data, key):
+    """`data` masked or unmasked with the four octets `key` (RFC 6455 section 5.3), as bytes; see _codec.pyi."""
+    cdef Py_buffer view
+    cdef uint32_t masking_key
+    cdef bytes key_octets = bytes(memoryview(key)), result
+    if len(key_octets) != 4:
+        raise ValueError("a masking key has four octets")
+    memcpy(&masking_key, PyBytes_AS_STRING(key_octets), 4)
+    _get_octets(data, &view)
+    try:
+        result = PyBytes_FromStringAndSize(NULL, view.len)
+        _copy_payload(<uint8_t *>PyBytes_AS_STRING(result), <const uint8_t *>view.buf, <size_t>view.len, masking_key)
+        return result
+    finally:
+        PyBuffer_Release(&view)
+
+
+# --- The protocol -----------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class Protocol:
+    """One connection's protocol state, without any input or output; see _codec.pyi.
+
+    What was received waits in _chunk and _queue as it came. It is decoded a piece at a time in _buffer, except for the payload
+    of a frame that is known to be longer than its piece: that is copied once, to where it stays.
+    """
+    cdef lws_protocol _receiver
+    cdef lws_limits _limits
+    # receiving
+    cdef uint8_t *_buffer            # octets to decode: [_begin, _end) of _capacity
+    cdef size_t _begin, _end, _capacity
+    cdef bytes _chunk                # the first of the octets that are not in _buffer yet, from _offset on
+    cdef size_t _offset
+    cdef object _queue               # deque of the chunks after that one; None: there has never been one
+    cdef size_t _queued              # octets in _chunk and _queue
+    cdef MessageAssembly _message    # the message that arrives in parts
+    cdef bint _eof, _eof_reported
+    # sending
+    cdef list _outgoing              # what goes out before _output, or None
+    cdef MessageAssembly _output     # small frames, put together
+    cdef bytes _pong                 # payload of the pong that is owed
+    cdef bint _auto_pong
+    cdef uint8_t _fragment_opcode    # of the fragmented message being sent; 0: none
+    cdef uint8_t _fragment_utf8
+    cdef readonly bint close_sent, close_received
+    cdef readonly int close_code
+    cdef readonly str close_reason
+
+    def __init__(self, role, *, max_payload, max_fragments=None, auto_pong=True, skip_utf8_validation=False):
+        if role != LWS_SERVER and role != LWS_CLIENT:
+            raise ValueError("role must be Role.SERVER or Role.CLIENT")
+        if max_payload is not None and max_payload < 0:
+            raise ValueError("max_payload must not be negative")
+        if max_fragments is not None and max_fragments < 1:
+            raise ValueError("max_fragments must be at least 1")
+        lws_protocol_init(&self._receiver)
+        self._limits.role = <uint8_t>(<int>role)
+        self._limits.max_payload = UINT64_MAX if max_payload is None else <uint64_t>min(max_payload, UINT64_MAX)
+        self._limits.max_fragments = 0 if max_fragments is None else <uint32_t>min(max_fragments, UINT32_MAX)
+        self._limits.validate_utf8 = not skip_utf8_validation
+        self._auto_pong = auto_pong
+        self.close_code = 1006
+        self.close_reason = ""
+
+    def __dealloc__(self):
+        PyMem_Free(self._buffer)
+        self._buffer = NULL
+
+    # receiving
+
+    @property
+    def buffered(self):
+        """Octets received and not given yet: not decoded, or part of a message that is not complete."""
+        cdef size_t parts = 0 if self._message is None else self._message.length
+        return self._queued + (self._end - self._begin) + parts
+
+    def receive_data(self, data):
+        """Queues octets from the peer; never raises for what they are."""
+        cdef bytes octets
+        if type(data) is bytes:
+            octets = <bytes>data
+        else:
+            octets = bytes(memoryview(data))
+        if PyBytes_GET_SIZE(octets) == 0 or self._eof or self._receiver.flags & LWS_RECEIVE_ENDED:
+            return
+        if self._chunk is None:
+            self._offset = 0
+            self._chunk = octets
+        else:
+            if self._queue is None:
+                self._queue = deque()
+            self._queue.append(octets)
+        self._queued += <size_t>PyBytes_GET_SIZE(octets)
+
+    def receive_eof(self):
+        """The peer will send nothing more."""
+        self._eof = True
+
+    def next_event(self):
+        """Decodes one event and returns it as a tuple; None when more octets are needed. See _codec.pyi for the events."""
+        cdef lws_event event
+        cdef object result
+        while not self._receiver.flags & LWS_RECEIVE_ENDED:
+            if self._begin < self._end:
+                self._begin += lws_protocol_receive(&self._receiver, &self._limits, self._buffer + self._begin,
+                                                    self._end - self._begin, &event)
+                if event.kind != LWS_EVENT_NONE:
+                    result = self._report(&event)
+                    if result is not None:
+                        return result
+                    continue
+            if self._begin == self._end:
+                self._free_buffer()
+            if self._chunk is None:
+                break
+            if self._receiver.frame_remaining and self._begin == self._end:
+                result = self._receive_long_payload()
+                if result is not None:
+                    return result
+            else:
+                self._stage()
+        if self._receiver.flags & LWS_RECEIVE_ENDED:
+            self._drop_input()
+        if self._eof and not self._eof_reported:
+            self._eof_reported = True
+            return ("eof",)
+        return None
+
+    cdef void _free_buffer(self) noexcept:
+        cdef uint8_t *memory = self._buffer
+        self._buffer = NULL
+        self._begin = self._end = self._capacity = 0
+        PyMem_Free(memory)
+
+    cdef void _drop_input(self) noexcept:
+        self._free_buffer()
+        self._queued = 0
+        self._queue = None
+        self._chunk = None
+        self._message = None
+
+    cdef int _advance(self, size_t count) except -1:
+        """`count` octets of _chunk have been copied out of it."""
+        self._offset += count
+        self._queued -= count
+        if self._offset == <size_t>PyBytes_GET_SIZE(self._chunk):
+            self._offset = 0
+            self._chunk = self._queue.popleft() if self._queue else None
+        return 0
+
+    cdef int _stage(self) except -1:
+        """Copies a piece of _chunk behind what is left over in _buffer."""
+        cdef size_t left_over = self._end - self._begin
+        cdef size_t count = min(<size_t>PyBytes_GET_SIZE(self._chunk) - self._offset, <size_t>STAGE)
+        cdef uint8_t *memory
+        if self._capacity < left_over + count:
+            memory = <uint8_t *>PyMem_Malloc(left_over + count)
+            if memory == NULL:
+                raise MemoryError()
+            if left_over:
+                memcpy(memory, self._buffer + self._begin, left_over)
+            self._free_buffer()
+            self._buffer = memory
+            self._capacity = left_over + count
+        elif self._begin and left_over:
+            memmove(self._buffer, self._buffer + self._begin, left_over)
+        memcpy(self._buffer + left_over, <const uint8_t *>PyBytes_AS_STRING(self._chunk) + self._offset, count)
+        self._begin = 0
+        self._end = left_over + count
+        self._advance(count)
+        return 0
+
+    cdef object _receive_long_payload(self):
+        """Copies payload out of _chunk to its place in the message and unmasks it there."""
+        cdef lws_event event
+        cdef size_t count
+        cdef uint8_t *place
+        if self._message is None:
+            self._message = MessageAssembly()
+        place = self._message.reserve(_narrowed(self._receiver.frame_remaining))
+        count = min(self._message.room(), <size_t>PyBytes_GET_SIZE(self._chunk) - self._offset)
+        if count > self._receiver.frame_remaining:
+            count = <size_t>self._receiver.frame_remaining
+        memcpy(place, <const uint8_t *>PyBytes_AS_STRING(self._chunk) + self._offset, count)
+        lws_protocol_receive(&self._receiver, &self._limits, place, count, &event)
+        if event.kind == LWS_EVENT_DATA:
+            self._message.commit(count)
+        self._advance(count)  # may free a chunk, never runs Python
+        if event.kind == LWS_EVENT_DATA:
+            return self._finish_message(&event) if event.last else None
+        return self._report(&event)
+
+    cdef object _report(self, lws_event *event):
+        """The Python event for one of the core's; None when it is only a part of a message."""
+        cdef object payload
+        if event.kind == LWS_EVENT_DATA:
+            if not (event.first and event.last):
+                return self._assemble(event)
+            if event.opcode == LWS_TEXT:
+                payload = PyUnicode_DecodeUTF8(<const char *>event.data, <Py_ssize_t>event.length, "replace")
+            else:
+                payload = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length)
+            return ("message", payload, event.opcode == LWS_BINARY)
+        if event.kind == LWS_EVENT_PING:
+            payload = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length)
+            if self._auto_pong and not self.close_sent:
+                self._pong = payload
+            return ("ping", payload)
+        if event.kind == LWS_EVENT_PONG:
+            return ("pong", PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length))
+        if event.kind == LWS_EVENT_CLOSE:
+            return self._report_close(event)
+        return self._report_error(event)
+
+    cdef object _assemble(self, lws_event *event):
+        try:
+            if self._message is None:
+                self._message = MessageAssembly()
+            self._message.reserve(_narrowed(event.length + event.frame_remaining))
+            self._message.append(event.data, event.length)
+        except:
+            self._receiver.flags |= LWS_RECEIVE_ENDED  # a message must not go on with a hole in it
+            raise
+        return self._finish_message(event) if event.last else None
+
+    cdef object _finish_message(self, lws_event *event):
+        cdef MessageAssembly message = self._message
+        cdef bint binary = event.opcode == LWS_BINARY
+        self._message = None
+        return ("message", message.finish(not binary), binary)
+
+    cdef object _report_close(self, lws_event *event):
+        cdef bytes echo = b""
+        cdef str reason = PyUnicode_DecodeUTF8(<const char *>event.data, <Py_ssize_t>event.length, NULL)
+        if event.code != 1005:
+            echo = PyBytes_FromStringAndSize(<const char *>event.data - 2, <Py_ssize_t>event.length + 2)
+        self.close_received = True
+        self.close_code = event.code
+        self.close_reason = reason
+        self._close(echo)  # RFC 6455 section 5.5.1: the answer carries what came
+        return ("close", self.close_code, reason)
+
+    cdef object _report_error(self, lws_event *event):
+        cdef uint16_t code = event.code
+        cdef bytes problem = event.problem
+        self.close_code = code
+        self.close_reason = problem.decode("ascii")
+        self._close(code.to_bytes(2, "big") + problem)
+        return ("error", PayloadTooBig(code, self.close_reason) if code == 1009
+                else ProtocolError(code, self.close_reason))
+
+    # sending
+
+    def send_message(self, payload, bint binary):
+        """Appends a whole message. ValueError: inside a fragmented message, after the close frame, text that is not UTF-8."""
+        if self._fragment_opcode:
+            raise ValueError("a fragmented message is not finished")
+        self._send_data(payload, LWS_BINARY if binary else LWS_TEXT, True, LWS_UTF8_ACCEPT)
+
+    def send_fragment(self, payload, bint fin, bint binary):
+        """Appends a piece of a message; the first one decides whether it is binary. ValueError as for send_message."""
+        cdef uint8_t opcode = self._fragment_opcode
+        cdef uint8_t kind = opcode if opcode else (LWS_BINARY if binary else LWS_TEXT)
+        cdef uint8_t state = self._fragment_utf8 if opcode else LWS_UTF8_ACCEPT
+        cdef int next_state
+        if opcode == 0 and fin:
+            self.send_message(payload, binary)
+            return
+        next_state = self._send_data(payload, LWS_CONTINUATION if opcode else kind, fin, state, kind)
+        self._fragment_opcode = 0 if fin else kind
+        self._fragment_utf8 = <uint8_t>next_state
+
+    cdef int _send_data(self, object payload, uint8_t opcode, bint fin, uint8_t utf8_state, uint8_t kind=0) except -1:
+        """Appends a data frame; the UTF-8 state after it. `kind`: of the message, when `opcode` is a continuation."""
+        cdef Py_buffer view
+        self._refuse_after_close()
+        _get_octets(payload, &view)
+        try:
+            if (kind if kind else opcode) == LWS_TEXT:
+                utf8_state = lws_utf8_check(utf8_state, <const uint8_t *>view.buf, <size_t>view.len)
+                if utf8_state == LWS_UTF8_REJECT or (fin and utf8_state != LWS_UTF8_ACCEPT):
+                    raise ValueError("the payload of a text message must be UTF-8")
+            self._append_frame(opcode, fin, <const uint8_t *>view.buf, <size_t>view.len,
+                               <bytes>payload if type(payload) is bytes else None)
+        finally:
+            PyBuffer_Release(&view)
+        return utf8_state
+
+    def send_ping(self, payload):
+        """Appends a ping of at most 125 octets."""
+        self._send_control(payload, LWS_PING)
+
+    def send_pong(self, payload):
+        """Appends a pong of at most 125 octets (RFC 6455 section 5.5.3: one that answers no ping is allowed)."""
+        self._send_control(payload, LWS_PONG)
+
+    cdef int _send_control(self, object payload, uint8_t opcode) except -1:
+        cdef Py_buffer view
+        self._refuse_after_close()
+        _get_octets(payload, &view)
+        try:
+            if view.len > <Py_ssize_t>LWS_MAX_CONTROL_PAYLOAD:
+                raise ValueError("the payload of a control frame has at most 125 octets")
+            self._append_frame(opcode, True, <const uint8_t *>view.buf, <size_t>view.len, None)
+        finally:
+            PyBuffer_Release(&view)
+        return 0
+
+    def send_close(self, code, reason=""):
+        """Appends the close frame, once; None: one without a code. ValueError: a code or reason that may not be sent."""
+        cdef bytes payload = close_payload(code, reason)
+        self._close(payload)
+
+    cdef int _close(self, bytes payload) except -1:
+        if not self.close_sent:
+            self._append_frame(LWS_CLOSE, True, <const uint8_t *>PyBytes_AS_STRING(payload),
+                               <size_t>PyBytes_GET_SIZE(payload), None)
+            self.close_sent = True
+        return 0
+
+    cdef int _refuse_after_close(self) except -1:
+        if self.close_sent:
+            raise ValueError("nothing may be sent after the close frame")
+        return 0
+
+    cdef int _append_frame(self, uint8_t opcode, bint fin, const uint8_t *payload, size_t length,
+                           bytes immutable) except -1:
+        """Appends a frame whole or, when memory runs out, not at all. `immutable`: the object whose octets `payload` is."""
+        cdef uint32_t key = 0
+        cdef uint8_t header[LWS_MAX_HEADER]
+        cdef size_t header_length
+        cdef uint8_t *out
+        cdef bint client = self._limits.role == LWS_CLIENT
+        cdef bint by_reference = immutable is not None and length >= BY_REFERENCE and not client
+        if client:
+            key = _new_masking_key()
+        header_length = lws_frame_write_header(header, opcode, fin, 0, length, &key if client else NULL)
+        if self._output is None:
+            self._output = MessageAssembly()
+        if length > SIZE_MAX - LWS_MAX_HEADER:
+            raise MemoryError()
+        out = self._output.extend(header_length if by_reference else header_length + length)
+        memcpy(out, header, header_length)
+        if by_reference:
+            if self._outgoing is None:
+                self._outgoing = []
+            self._output.commit(header_length)
+            self._outgoing.append(self._output.finish(False))
+            self._outgoing.append(immutable)
+        else:
+            _copy_payload(out + header_length, payload, length, key)
+            self._output.commit(header_length + length)
+        return 0
+
+    def data_to_send(self):
+        """What is to be sent to the peer, in order, and forgets it; the pong that is owed goes first."""
+        cdef list outgoing = self._outgoing
+        cdef MessageAssembly output = self._output
+        cdef bytes pong = self._pong
+        self._outgoing = None
+        self._output = None
+        self._pong = None
+        if outgoing is None:
+            outgoing = []
+        if output is not None and output.length:
+            outgoing.append(output.finish(False))
+        if pong is not None:
+            self._append_frame(LWS_PONG, True, <const uint8_t *>PyBytes_AS_STRING(pong),
+                               <size_t>PyBytes_GET_SIZE(pong), None)
+            outgoing.insert(0, self._output.finish(False))
+        return outgoing
+
+
+cdef inline size_t _narrowed(uint64_t length) noexcept:
+    return <size_t>length if length <= <uint64_t>PY_SSIZE_T_MAX else <size_t>PY_SSIZE_T_MAX
+
+
+# --- Request heads ----------------------------------------------------------------------------------------------------
+
+def parse_request(data, size_t max_header_size, size_t scanned=0):
+    """A request and the length of its head, or how much was looked at when it is not all there; see _codec.pyi."""
+    cdef Py_buffer view
+    cdef lws_request request
+    cdef const uint8_t *octets
+    cdef size_t length, end
+    cdef int status, upgrade_status
+    _get_octets(data, &view)
+    try:
+        octets = <const uint8_t *>view.buf
+        length = <size_t>view.len
+        end = lws_request_find_end(octets, min(length, max_header_size), scanned)
+        if end == 0:
+            if length > LWS_MAX_REQUEST_LINE + 1 and memchr(octets, c"\n", LWS_MAX_REQUEST_LINE + 2) == NULL:
+                raise handshake_error(414, "the request line is too long")
+            if length >= max_header_size:
+                raise handshake_error(431, "the head of the request is too long")
+            return <object>length
+        status = lws_request_parse(octets, end, &request)
+        upgrade_status = 0 if status else lws_request_check_upgrade(&request)
+        problem = "" if request.problem == NULL else (<bytes>request.problem).decode("ascii")
+        if status:
+            raise handshake_error(status, problem)
+        result = Request(
+            _text(octets, request.method),
+            _text(octets, request.target),
+            PyBytes_FromStringAndSize(<const char *>octets, <Py_ssize_t>end),
+            request.minor_version,
+            None if request.content_length < 0 else request.content_length,
+            request.chunked != 0,
+            not request.connection_close and (request.minor_version > 0 or request.connection_keep_alive),
+            upgrade_status,
+            problem,
+            PyBytes_FromStringAndSize(<const char *>octets + request.key.offset, request.key.length)
+            if request.key_count == 1 else b"",
+        )
+        return result, <object>end
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef str _text(const uint8_t *data, lws_span span):
+    return PyUnicode_DecodeUTF8(<const char *>data + span.offset, span.length, NULL)
