@@ -1,0 +1,74 @@
+"""Python's websockets, its threading client."""
+
+from __future__ import annotations
+
+from common import BINARY, CLOSE, LARGE, PIECES, PING, TEXT, URL, digest, main, shown
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+
+def connected(path: str = "/echo") -> ClientConnection:
+    return connect(URL + path, max_size=None, compression=None, proxy=None)
+
+
+def echo(message):
+    with connected() as client:
+        client.send(message)
+        return shown(client.recv(timeout=10))
+
+
+def large():
+    with connected() as client:
+        client.send(LARGE)
+        return digest(client.recv(timeout=20))
+
+
+def fragments_sent():
+    with connected() as client:
+        client.send(iter(PIECES))
+        client.send([b"\x00", b"\xff"])
+        return [shown(client.recv(timeout=10)) for _ in range(2)]
+
+
+def fragments_received():
+    with connected("/fragments") as client:
+        return [shown(client.recv(timeout=10)) for _ in range(2)]
+
+
+def ping():
+    with connected() as client:
+        return client.ping(PING.encode()).wait(10) and PING
+
+
+def pinged():
+    with connected("/pings") as client:
+        return client.recv(timeout=10)
+
+
+def closed():
+    with connected("/closes") as client:
+        try:
+            client.recv(timeout=10)
+        except ConnectionClosed as error:
+            return [error.rcvd.code, error.rcvd.reason]
+
+
+def close():
+    client = connected("/closed-by-client")
+    client.close(*CLOSE)
+    return client.close_code
+
+
+main(
+    text=lambda: echo(TEXT),
+    binary=lambda: echo(BINARY),
+    empty_text=lambda: echo(""),
+    empty_binary=lambda: echo(b""),
+    large=large,
+    fragments_sent=fragments_sent,
+    fragments_received=fragments_received,
+    ping=ping,
+    pinged=pinged,
+    closed=closed,
+    close=close,
+)

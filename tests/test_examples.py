@@ -1,0 +1,106 @@
+"""Every example runs, and does what its docstring says, with real clients (Python's websockets)."""
+
+from __future__ import annotations
+
+import re
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import environment
+from tools import Process, need_module
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+@contextmanager
+def example(name: str) -> Iterator[str]:
+    """Run an example on a free port; host and port."""
+    with Process([sys.executable, str(EXAMPLES / name), "0"], environment()) as server:
+        match = re.fullmatch(r"listening on \w+://([\w.:]+)/?", server.line())
+        assert match
+        yield match[1]
+        assert server.errors == b""
+
+
+def connect(address: str, path: str = "/", **options: Any) -> Any:
+    need_module("websockets")
+    from websockets.sync.client import connect
+
+    return connect(f"ws://{address}{path}", proxy=None, open_timeout=10, **options)
+
+
+def test_echo() -> None:
+    with example("echo.py") as address, connect(address) as client:
+        for message in ("text", b"binary"):
+            client.send(message)
+            assert client.recv(10) == message
+
+
+def test_broadcast() -> None:
+    with example("broadcast.py") as address, connect(address) as one:
+        assert one.recv(10) == "1 here"
+        with connect(address) as two:
+            assert one.recv(10) == two.recv(10) == "2 here"
+            two.send("hello from two")
+            assert one.recv(10) == "hello from two"
+            one.send("hello from one")
+            assert two.recv(10) == "hello from one"
+        assert one.recv(10) == "1 here"
+
+
+def test_blocking_style() -> None:
+    from websockets.exceptions import ConnectionClosedOK
+
+    with example("blocking_style.py") as address, connect(address) as client:
+        assert client.recv(10) == "What is your name?"
+        client.send("Ada")
+        assert client.recv(10).startswith("Hello Ada.")
+        for number in ("1", "2", "three"):
+            client.send(number)
+        assert client.recv(10) == "That is no number."
+        client.send("sum")
+        assert client.recv(10) == "3"
+        with pytest.raises(ConnectionClosedOK):
+            client.recv(10)
+
+
+def test_http_page() -> None:
+    with example("http_page.py") as address:
+        with urllib.request.urlopen(f"http://{address}/", timeout=10) as response:
+            assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+            assert b"new WebSocket" in response.read()
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"http://{address}/other", timeout=10)
+        assert caught.value.code == 404
+        caught.value.close()
+        with connect(address, "/greeting") as client:
+            assert client.recv(10) == "hello from the same port"
+
+
+def test_refusing_upgrades() -> None:
+    from websockets.exceptions import InvalidStatus
+
+    with example("refusing_upgrades.py") as address:
+        with pytest.raises(InvalidStatus) as caught:
+            connect(address)
+        assert caught.value.response.status_code == 401
+        assert caught.value.response.headers["WWW-Authenticate"] == "Bearer"
+        with connect(address, additional_headers={"Authorization": "Bearer secret-of-grace"}) as client:
+            assert client.recv(10) == "Welcome, Grace"
+
+
+def test_every_example_has_a_test() -> None:
+    tests = {name.removeprefix("test_") + ".py" for name in globals() if name.startswith("test_")}
+    assert {path.name for path in EXAMPLES.glob("*.py")} <= tests
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_an_example_fits_on_a_screen_and_says_what_it_shows(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith('"""') and len(text.splitlines()) <= 60
