@@ -1,7 +1,7 @@
 """A conversation written from top to bottom: the handler waits for each answer.
 
-The greenlet of the `connection` handler blocks in `recv`; every other connection goes on meanwhile. When the handler returns
-the connection is closed with 1000.
+The greenlet of the `connection` handler blocks in `recv`; every other connection goes on meanwhile. When the handler
+returns the connection is closed with 1000.
 
 python examples/blocking_style.py [PORT]
 """

@@ -1,7 +1,7 @@
 """The command ``lws-gevent``: servers to try out, measure and test with.
 
-Each server command is a function that registers handlers on a :class:`lws_gevent.Server` by public names only, so that what
-it shows is what every program gets. Errors that the user can mend are one line on standard error and exit status 2.
+Each server command is a function that registers handlers on a :class:`lws_gevent.Server` by public names only, so that
+what it shows is what every program gets. Errors that the user can mend are one line on standard error and exit status 2.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _choose_codec(name: str | None) -> None:
 
 
 def _stop_on_signals() -> Event:
-    """An event that the first SIGTERM or SIGINT sets; a second signal then ends the process at once, as the system does it."""
+    """An event that the first SIGTERM or SIGINT sets; a second one ends the process at once, as the system does it."""
     stopping = Event()
 
     def stop() -> None:
@@ -128,7 +128,11 @@ def _in_use(engine: str) -> str:
 def _loop_name() -> str:
     """gevent's event loop by the name that GEVENT_LOOP takes."""
     module = gevent.config.loop.__module__
-    names = {"gevent.libev.corecext": "libev-cext", "gevent.libev.corecffi": "libev-cffi", "gevent.libuv.loop": "libuv-cffi"}
+    names = {
+        "gevent.libev.corecext": "libev-cext",
+        "gevent.libev.corecffi": "libev-cffi",
+        "gevent.libuv.loop": "libuv-cffi",
+    }
     return names.get(module, module)
 
 
@@ -180,17 +184,25 @@ _positive.__name__ = "number"
 
 
 def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s; 0.0.0.0: every one)")
-    parser.add_argument("--port", type=_port, default=3000, help="port to listen on (default: %(default)s; 0: any free one)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s; 0.0.0.0: every one)"
+    )
+    parser.add_argument(
+        "--port", type=_port, default=3000, help="port to listen on (default: %(default)s; 0: any free one)"
+    )
     parser.add_argument("--path", type=_path, help="the only URL path that is a WebSocket (default: every one)")
-    parser.add_argument("--engine", choices=("auto", "parked", "greenlet"), default="auto", help="(default: %(default)s)")
+    parser.add_argument(
+        "--engine", choices=("auto", "parked", "greenlet"), default="auto", help="(default: %(default)s)"
+    )
     parser.add_argument("--codec", choices=("c", "python"), help="(default: c where it is built)")
     parser.add_argument("--max-payload", type=_positive, metavar="N", help="largest message in bytes (default: 16 MiB)")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=PROGRAM, description="A lightweight WebSocket server for gevent.", allow_abbrev=False)
-    parser.add_argument("--version", action=_Version, help="the version, and the engine, codec, loop and deflate library in use")
+    parser.add_argument(
+        "--version", action=_Version, help="the version, and the engine, codec, loop and deflate library in use"
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     servers: tuple[tuple[str, Callable[[lws_gevent.Server], None], str], ...] = (
         ("echo", echo, "an echo server"),

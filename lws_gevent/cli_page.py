@@ -36,7 +36,7 @@ function log(kind, text) {{
 }}
 socket.onopen = () => element("state").textContent = "open";
 socket.onclose = event => element("state").textContent = "closed, code " + event.code;
-socket.onmessage = event => log("received", typeof event.data === "string" ? event.data : "(" + event.data.size + " bytes)");
+socket.onmessage = ({{data}}) => log("received", typeof data === "string" ? data : "(" + data.size + " bytes)");
 element("form").onsubmit = event => {{
   event.preventDefault();
   if (socket.readyState !== WebSocket.OPEN) return;

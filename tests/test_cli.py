@@ -8,11 +8,12 @@ import signal
 import socket
 import time
 
-import lws_gevent as package
 import pytest
 from client import Client
 from helpers import Stack
 from tools import listening, lws_gevent
+
+import lws_gevent as package
 
 
 def get(address: tuple[str, int], request: str = "GET / HTTP/1.1\r\nHost: localhost") -> tuple[str, str]:

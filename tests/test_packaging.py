@@ -33,7 +33,8 @@ server = subprocess.Popen([program, "echo", "--port", "0"], stdout=subprocess.PI
 port = int(server.stdout.readline().rpartition(":")[2])
 client = socket.create_connection(("127.0.0.1", port), 20)
 client.sendall(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
-               b"Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: " + base64.b64encode(os.urandom(16)) + b"\\r\\n\\r\\n")
+               b"Sec-WebSocket-Version: 13\\r\\n"
+               b"Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)) + b"\\r\\n\\r\\n")
 answers = client.makefile("rb")
 assert b" 101 " in answers.readline()
 while answers.readline() != b"\\r\\n":
@@ -60,7 +61,10 @@ def _only_where_tools_are_required() -> None:
 def find_python(version: str) -> str:
     """An interpreter of this version that works."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    candidates = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)]
+    candidates = [
+        shutil.which(f"python{version}"),
+        *sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True),
+    ]
     for candidate in filter(None, candidates):
         command = [str(candidate), "-c", "import sys, venv; print('%d.%d' % sys.version_info[:2])"]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -89,7 +93,17 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sources as a fresh clone has them, without what was built in place."""
     copy = tmp_path_factory.mktemp("packaging") / "source"
     ignored = shutil.ignore_patterns(
-        ".git", ".venv*", "build", "dist", "reports", "node_modules", "*.egg-info", "*.so", "__pycache__", ".*_cache", ".hypothesis"
+        ".git",
+        ".venv*",
+        "build",
+        "dist",
+        "reports",
+        "node_modules",
+        "*.egg-info",
+        "*.so",
+        "__pycache__",
+        ".*_cache",
+        ".hypothesis",
     )
     shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored)
     for generated in [*copy.glob("lws_gevent/*.c"), *copy.glob("lws_gevent/engines/*.c")]:
@@ -126,7 +140,8 @@ def test_the_sdist_holds_what_a_build_and_the_tests_need(sdist: Path, source: Pa
         path.relative_to(source).as_posix()
         for folder in ("lws_gevent", "compat", "tests", "examples", "docs")
         for path in (source / folder).rglob("*")
-        if path.is_file() and path.suffix in {".c", ".h", ".md", ".pxd", ".py", ".pyi", ".pyx", ".json", ".mjs", ".java", ".typed"}
+        if path.is_file()
+        and path.suffix in {".c", ".h", ".md", ".pxd", ".py", ".pyi", ".pyx", ".json", ".mjs", ".java", ".typed"}
     }
     needed = {name for name in needed if not name.startswith("lws_gevent/compat/")}
     assert needed - names == set()
@@ -134,7 +149,18 @@ def test_the_sdist_holds_what_a_build_and_the_tests_need(sdist: Path, source: Pa
 
 
 def test_the_wheel_holds_modules_types_and_extensions_and_no_sources(sdist: Path, tmp_path: Path) -> None:
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, sdist, cwd=tmp_path, LWS_GEVENT_REQUIRE_C="1")
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--wheel-dir",
+        tmp_path,
+        sdist,
+        cwd=tmp_path,
+        LWS_GEVENT_REQUIRE_C="1",
+    )
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -146,7 +172,9 @@ def test_the_wheel_holds_modules_types_and_extensions_and_no_sources(sdist: Path
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_sdist_installs_with_a_compiler_and_works_elsewhere(version: str, sdist: Path, source: Path, tmp_path: Path) -> None:
+def test_the_sdist_installs_with_a_compiler_and_works_elsewhere(
+    version: str, sdist: Path, source: Path, tmp_path: Path
+) -> None:
     python = environment_of(version, tmp_path)
     run(python, "-m", "pip", "install", "--quiet", sdist, cwd=tmp_path, LWS_GEVENT_REQUIRE_C="1")
     smoke(python, source, "c", tmp_path)
@@ -155,7 +183,19 @@ def test_the_sdist_installs_with_a_compiler_and_works_elsewhere(version: str, sd
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_wheel_installs_and_works_elsewhere(version: str, sdist: Path, source: Path, tmp_path: Path) -> None:
     python = environment_of(version, tmp_path)
-    run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "wheels", sdist, cwd=tmp_path, LWS_GEVENT_REQUIRE_C="1")
+    run(
+        python,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        "wheels",
+        sdist,
+        cwd=tmp_path,
+        LWS_GEVENT_REQUIRE_C="1",
+    )
     (wheel,) = tmp_path.glob("wheels/*.whl")
     run(python, "-m", "pip", "install", "--quiet", wheel, cwd=tmp_path)
     smoke(python, source, "c", tmp_path)

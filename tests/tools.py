@@ -1,7 +1,7 @@
 """Tools of other projects that some tests drive, and processes of our own.
 
-A missing tool skips the test with the reason. Where CI=true or LWS_GEVENT_REQUIRE_TOOLS=1 it fails instead, so that nothing
-goes untested unseen.
+A missing tool skips the test with the reason. Where CI=true or LWS_GEVENT_REQUIRE_TOOLS=1 it fails instead, so that
+nothing goes untested unseen.
 """
 
 from __future__ import annotations

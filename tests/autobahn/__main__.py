@@ -39,7 +39,9 @@ def echo_server(stack: str) -> Iterator[str]:
     """The command's echo server on this stack; its URL. It must live to the end and then stop cleanly."""
     engine, codec = stack.split("+")
     command = [sys.executable, "-m", "lws_gevent", "echo", "--port", "0", "--engine", engine, "--codec", codec]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=suite.ROOT) as server:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=suite.ROOT
+    ) as server:
         assert server.stdout is not None
         try:
             line = server.stdout.readline()
@@ -68,7 +70,9 @@ def run(stack: str, sections: list[int], update: bool) -> list[str]:
             found = suite.run_fuzzing_client(command, url, [f"{section}.*"], outdir, TIMEOUT)
             differences = results.differences(section, found)
             seconds = time.monotonic() - begun
-            print(f"{stack}, section {section}: {len(found)} cases, {results.counts(found)}; {seconds:.1f} s", flush=True)
+            print(
+                f"{stack}, section {section}: {len(found)} cases, {results.counts(found)}; {seconds:.1f} s", flush=True
+            )
             if update:
                 merge(found)
             for line in differences:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 EXPECTED = Path(__file__).with_name("expected.json")
 
-# Where the standard leaves a choice, and we are free to make either: invalid UTF-8 may be refused at its first octet or when
-# the message is complete.
+# Where the standard leaves a choice, and we are free to make either: invalid UTF-8 may be refused at its first octet or
+# when the message is complete.
 MAY_BE_NON_STRICT = "6.4."
 
 Results = Mapping[str, Mapping[str, object]]
@@ -48,7 +48,9 @@ def differences(section: int, results: Results) -> list[str]:
                     allowed |= {"OK", "NON-STRICT"}
                 if result[what] not in allowed:
                     code = result.get("remoteCloseCode")
-                    lines.append(f"{case}: {what} is {result[what]}, expected {expected[what]} (the server's close code: {code})")
+                    lines.append(
+                        f"{case}: {what} is {result[what]}, expected {expected[what]} (the server's close code: {code})"
+                    )
     return lines
 
 

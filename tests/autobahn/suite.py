@@ -31,12 +31,16 @@ def find_python27() -> str:
     candidates += map(str, sorted(pyenv.glob("versions/2.7.*/bin/python2.7"), reverse=True))
     for candidate in filter(None, candidates):
         try:
-            subprocess.run([candidate, "-c", "import ssl, sys; assert sys.version_info[:2] == (2, 7)"], check=True, capture_output=True)
+            subprocess.run(
+                [candidate, "-c", "import ssl, sys; assert sys.version_info[:2] == (2, 7)"],
+                check=True,
+                capture_output=True,
+            )
         except (OSError, subprocess.CalledProcessError):
             continue
         return candidate
     raise Unavailable(
-        "the Autobahn test suite needs Python 2.7, and there is none (looked for LWS_GEVENT_PYTHON27, python2.7 and pyenv's); "
+        "the Autobahn test suite needs Python 2.7, and there is none (LWS_GEVENT_PYTHON27, python2.7, pyenv's); "
         "or name a command that runs it by LWS_GEVENT_WSTEST, see docs/howto/develop.md"
     )
 
@@ -59,17 +63,22 @@ def wstest() -> list[str]:
             [ENVIRONMENT / "py27" / "bin" / "python", *pip, SUITE],
             [program, "-a"],
         ):
-            done = subprocess.run(command_line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            done = subprocess.run(
+                command_line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
             if done.returncode:
                 raise RuntimeError(f"{' '.join(map(str, command_line))} failed\n{done.stdout[-4000:]}")
         installed.touch()
     return [str(program)]
 
 
-def run_fuzzing_client(command: list[str], url: str, patterns: list[str], outdir: Path, timeout: float) -> dict[str, dict[str, object]]:
+def run_fuzzing_client(
+    command: list[str], url: str, patterns: list[str], outdir: Path, timeout: float
+) -> dict[str, dict[str, object]]:
     """Run the cases that match the patterns; case -> what the suite's index says of it.
 
-    The suite writes its report at the end only, so what does not end within `timeout` seconds has no results: RuntimeError.
+    The suite writes its report at the end only, so what does not end within `timeout` seconds has no results:
+    RuntimeError.
     """
     shutil.rmtree(outdir, ignore_errors=True)
     outdir.mkdir(parents=True)
@@ -100,6 +109,8 @@ def run_fuzzing_client(command: list[str], url: str, patterns: list[str], outdir
             raise RuntimeError(f"wstest did not end within {timeout:.0f} s, see {log}") from None
     index = outdir / "index.json"
     if done.returncode or not index.exists():
-        raise RuntimeError(f"wstest ended with {done.returncode} and {'a' if index.exists() else 'no'} report, see {log}")
+        raise RuntimeError(
+            f"wstest ended with {done.returncode} and {'a' if index.exists() else 'no'} report, see {log}"
+        )
     results: dict[str, dict[str, object]] = json.loads(index.read_text())[agent]
     return results

@@ -1,6 +1,6 @@
 """The server that the clients of other projects talk to; what it does with a connection depends on the URL's path.
 
-One JSON argument with the Server's options. It prints its port, and then a JSON line for each close that a client began.
+One JSON argument with the Server's options. It prints its port, and then a JSON line for each close by a client.
 """
 
 from __future__ import annotations

@@ -120,7 +120,9 @@ def run(name: str, stack: Stack) -> Seen:
 
 def _observe(command: list[str]) -> dict[str, Any]:
     env = {**os.environ, "PYTHONIOENCODING": "utf-8", "no_proxy": "127.0.0.1"}
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=80 * FACTOR, env=env, encoding="utf-8")
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=80 * FACTOR, env=env, encoding="utf-8"
+    )
     assert done.returncode == 0, f"{command[-2:]} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     observed: dict[str, Any] = json.loads(done.stdout)
     return observed
