@@ -1,7 +1,7 @@
 """The command ``lws-gevent``: servers to try out, measure and test with.
 
 Each server command is a function that registers handlers on a :class:`lws_gevent.Server` by public names only, so that
-what it shows is what every program gets. Errors that the user can mend are one line on standard error and exit status 2.
+what it shows is what every program gets. Errors that the user can mend are one line on standard error and status 2.
 """
 
 from __future__ import annotations
