@@ -40,7 +40,7 @@ class Protocol:
         skip_utf8_validation: bool = False,
     ) -> None:
         """`role`: which end we are. `max_payload`: octets of one message, all its fragments together (None: no limit), else
-        error 1009 as soon as a header says so; `max_fragments`: frames of one message, else error 1008; `auto_pong`: pings are
+        error 1009 as soon as a header says so; `max_fragments`: frames of one message (None or 0: no limit), else error 1008; `auto_pong`: pings are
         answered in `data_to_send`; `skip_utf8_validation`: invalid text of the peer is not refused but delivered with U+FFFD."""
 
     @property
@@ -61,7 +61,7 @@ class Protocol:
 
     @property
     def close_reason(self) -> str:
-        """Of the peer's close frame, or what the error was."""
+        """Of the peer's close frame; `""` without one."""
 
     def receive_data(self, data: _Octets) -> None:
         """Queues octets from the peer; nothing is decoded yet. After a close frame, an error or the end they are dropped."""
@@ -86,19 +86,19 @@ class Protocol:
         """Appends a piece of a message (RFC 6455 section 5.4); the first piece decides whether it is binary. A text message is
         checked to be UTF-8 across its pieces. ValueError as for `send_message`."""
 
-    def send_ping(self, payload: _Octets) -> None:
+    def send_ping(self, payload: _Octets = b"") -> None:
         """Appends a ping. ValueError: more than 125 octets, after the close frame."""
 
-    def send_pong(self, payload: _Octets) -> None:
+    def send_pong(self, payload: _Octets = b"") -> None:
         """Appends a pong. ValueError: more than 125 octets, after the close frame."""
 
-    def send_close(self, code: int | None, reason: str = "") -> None:
+    def send_close(self, code: int | None = 1000, reason: str = "") -> None:
         """Appends the close frame (`code` None: an empty one); nothing when one was appended before. ValueError: a code that
         may not be sent, a reason of more than 123 octets in UTF-8 or without a code."""
 
     def data_to_send(self) -> list[bytes]:
         """The octets to be sent, in order, whole frames, and forgets them. Of several pings since the last call only the
-        last is answered (RFC 6455 section 5.5.3), and first. A server's large payloads are in it by reference."""
+        last is answered (RFC 6455 section 5.5.3). A server's large payloads are in it by reference."""
 
 def encode_frame(
     payload: _Octets, opcode: int, fin: bool = True, rsv1: bool = False, masking_key: _Octets | None = None

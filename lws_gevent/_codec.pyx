@@ -260,7 +260,7 @@ cdef class Protocol:
     # sending
     cdef list _outgoing              # what goes out before _output, or None
     cdef MessageAssembly _output     # small frames, put together
-    cdef bytes _pong                 # payload of the pong that is owed
+    cdef Py_ssize_t _pong_index      # where the pong that is owed stands in _outgoing; -1: none is
     cdef bint _auto_pong
     cdef uint8_t _fragment_opcode    # of the fragmented message being sent; 0: none
     cdef uint8_t _fragment_utf8
@@ -273,14 +273,15 @@ cdef class Protocol:
             raise ValueError("role must be Role.SERVER or Role.CLIENT")
         if max_payload is not None and max_payload < 0:
             raise ValueError("max_payload must not be negative")
-        if max_fragments is not None and max_fragments < 1:
-            raise ValueError("max_fragments must be at least 1")
+        if max_fragments is not None and max_fragments < 0:
+            raise ValueError("max_fragments must not be negative")
         lws_protocol_init(&self._receiver)
         self._limits.role = <uint8_t>(<int>role)
         self._limits.max_payload = UINT64_MAX if max_payload is None else <uint64_t>min(max_payload, UINT64_MAX)
         self._limits.max_fragments = 0 if max_fragments is None else <uint32_t>min(max_fragments, UINT32_MAX)
         self._limits.validate_utf8 = not skip_utf8_validation
         self._auto_pong = auto_pong
+        self._pong_index = -1
         self.close_code = 1006
         self.close_reason = ""
 
@@ -341,8 +342,6 @@ cdef class Protocol:
                     return result
             else:
                 self._stage()
-        if self._receiver.flags & LWS_RECEIVE_ENDED:
-            self._drop_input()
         if self._eof and not self._eof_reported:
             self._eof_reported = True
             return ("eof",)
@@ -355,6 +354,7 @@ cdef class Protocol:
         PyMem_Free(memory)
 
     cdef void _drop_input(self) noexcept:
+        """Once receiving has ended nothing of what is here will be looked at."""
         self._free_buffer()
         self._queued = 0
         self._queue = None
@@ -426,7 +426,7 @@ cdef class Protocol:
         if event.kind == LWS_EVENT_PING:
             payload = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length)
             if self._auto_pong and not self.close_sent:
-                self._pong = payload
+                self._answer_ping(payload)
             return ("ping", payload)
         if event.kind == LWS_EVENT_PONG:
             return ("pong", PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length))
@@ -442,6 +442,7 @@ cdef class Protocol:
             self._message.append(event.data, event.length)
         except:
             self._receiver.flags |= LWS_RECEIVE_ENDED  # a message must not go on with a hole in it
+            self._drop_input()
             raise
         return self._finish_message(event) if event.last else None
 
@@ -452,24 +453,21 @@ cdef class Protocol:
         return ("message", message.finish(not binary), binary)
 
     cdef object _report_close(self, lws_event *event):
-        cdef bytes echo = b""
         cdef str reason = PyUnicode_DecodeUTF8(<const char *>event.data, <Py_ssize_t>event.length, NULL)
-        if event.code != 1005:
-            echo = PyBytes_FromStringAndSize(<const char *>event.data - 2, <Py_ssize_t>event.length + 2)
+        self._drop_input()
         self.close_received = True
         self.close_code = event.code
         self.close_reason = reason
-        self._close(echo)  # RFC 6455 section 5.5.1: the answer carries what came
-        return ("close", self.close_code, reason)
+        self._close(close_payload(None if event.code == 1005 else event.code))  # RFC 6455 section 5.5.1: echo the code
+        return ("close", event.code, reason)
 
     cdef object _report_error(self, lws_event *event):
-        cdef uint16_t code = event.code
-        cdef bytes problem = event.problem
-        self.close_code = code
-        self.close_reason = problem.decode("ascii")
-        self._close(code.to_bytes(2, "big") + problem)
-        return ("error", PayloadTooBig(code, self.close_reason) if code == 1009
-                else ProtocolError(code, self.close_reason))
+        cdef str problem = (<bytes>event.problem).decode("ascii")
+        self._drop_input()
+        self.close_code = event.code
+        self._eof_reported = True  # nothing follows an error
+        self._close(close_payload(event.code))
+        return ("error", (PayloadTooBig if event.code == 1009 else ProtocolError)(event.code, problem))
 
     # sending
 
@@ -508,11 +506,11 @@ cdef class Protocol:
             PyBuffer_Release(&view)
         return utf8_state
 
-    def send_ping(self, payload):
+    def send_ping(self, payload=b""):
         """Appends a ping of at most 125 octets."""
         self._send_control(payload, LWS_PING)
 
-    def send_pong(self, payload):
+    def send_pong(self, payload=b""):
         """Appends a pong of at most 125 octets (RFC 6455 section 5.5.3: one that answers no ping is allowed)."""
         self._send_control(payload, LWS_PONG)
 
@@ -528,7 +526,7 @@ cdef class Protocol:
             PyBuffer_Release(&view)
         return 0
 
-    def send_close(self, code, reason=""):
+    def send_close(self, code=1000, reason=""):
         """Appends the close frame, once; None: one without a code. ValueError: a code or reason that may not be sent."""
         cdef bytes payload = close_payload(code, reason)
         self._close(payload)
@@ -564,32 +562,42 @@ cdef class Protocol:
         out = self._output.extend(header_length if by_reference else header_length + length)
         memcpy(out, header, header_length)
         if by_reference:
-            if self._outgoing is None:
-                self._outgoing = []
             self._output.commit(header_length)
-            self._outgoing.append(self._output.finish(False))
+            self._end_output()
             self._outgoing.append(immutable)
         else:
             _copy_payload(out + header_length, payload, length, key)
             self._output.commit(header_length + length)
         return 0
 
+    cdef int _end_output(self) except -1:
+        """Moves the small frames to _outgoing, so that an object can follow them there."""
+        if self._outgoing is None:
+            self._outgoing = []
+        if self._output is not None and self._output.length:
+            self._outgoing.append(self._output.finish(False))
+        return 0
+
+    cdef int _answer_ping(self, bytes payload) except -1:
+        """Of several pings only the latest needs an answer (RFC 6455 section 5.5.3): a flood of them costs no memory."""
+        cdef bytes pong
+        pong = encode_frame(payload, LWS_PONG, True, False,
+                            os.urandom(4) if self._limits.role == LWS_CLIENT else None)
+        if self._pong_index < 0:
+            self._end_output()
+            self._pong_index = len(self._outgoing)
+            self._outgoing.append(pong)
+        else:
+            self._outgoing[self._pong_index] = pong
+        return 0
+
     def data_to_send(self):
-        """What is to be sent to the peer, in order, and forgets it; the pong that is owed goes first."""
-        cdef list outgoing = self._outgoing
-        cdef MessageAssembly output = self._output
-        cdef bytes pong = self._pong
+        """What is to be sent to the peer, in order, and forgets it."""
+        cdef list outgoing
+        self._end_output()
+        outgoing = self._outgoing
         self._outgoing = None
-        self._output = None
-        self._pong = None
-        if outgoing is None:
-            outgoing = []
-        if output is not None and output.length:
-            outgoing.append(output.finish(False))
-        if pong is not None:
-            self._append_frame(LWS_PONG, True, <const uint8_t *>PyBytes_AS_STRING(pong),
-                               <size_t>PyBytes_GET_SIZE(pong), None)
-            outgoing.insert(0, self._output.finish(False))
+        self._pong_index = -1
         return outgoing
 
 
@@ -614,7 +622,7 @@ def parse_request(data, size_t max_header_size, size_t scanned=0):
         if end == 0:
             if length > LWS_MAX_REQUEST_LINE + 1 and memchr(octets, c"\n", LWS_MAX_REQUEST_LINE + 2) == NULL:
                 raise handshake_error(414, "the request line is too long")
-            if length >= max_header_size:
+            if length > max_header_size:
                 raise handshake_error(431, "the head of the request is too long")
             return <object>length
         status = lws_request_parse(octets, end, &request)
