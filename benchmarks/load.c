@@ -604,7 +604,6 @@ static void idle(void)
         for (unsigned i = 0; i < options.connections; i++) {
             queue_message(&connections[i], now());
             flush(&connections[i]);
-            turn(0);
         }
         if (!strcmp(options.message, "echo"))
             finish_all();

@@ -1,0 +1,1 @@
+"""What lws_gevent costs beside its peers: `python -m benchmarks`, or `make bench`."""

@@ -1,0 +1,193 @@
+"""The programs of a measurement: building the C ones, starting servers and load on their cores, talking to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BUILD = HERE / "build"
+START_TIMEOUT = 20.0
+LISTENING = re.compile(r"listening on wss?://\S*?:(\d+)")
+
+
+class BenchmarkError(Exception):
+    """A program could not be built or started, or failed; the message says what it said."""
+
+
+def build(name: str) -> Path:
+    """Compiles benchmarks/NAME.c if it or a header is newer than the program; returns the program's path."""
+    source, program = HERE / f"{name}.c", BUILD / name
+    newest = max(path.stat().st_mtime for path in (source, *HERE.glob("*.h")))
+    if program.exists() and program.stat().st_mtime >= newest:
+        return program
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        raise BenchmarkError("a C compiler is needed for the load generator")
+    BUILD.mkdir(exist_ok=True)
+    # Compiled beside it and moved, so that nobody starts a half-written program.
+    with tempfile.TemporaryDirectory(dir=BUILD) as directory:
+        unfinished = Path(directory) / name
+        command = [*compiler.split(), "-O2", "-std=gnu11", "-Wall", "-Wextra", "-o", str(unfinished), str(source)]
+        completed = subprocess.run(command, capture_output=True, text=True)
+        if completed.returncode:
+            raise BenchmarkError(f"{' '.join(command)}\n{completed.stderr}")
+        unfinished.rename(program)
+    return program
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Where the server and the load run; None: anywhere."""
+
+    server: int | None
+    load: int | None
+
+    @classmethod
+    def available(cls) -> Cores:
+        """The first for the server and the last for the load, if there are two."""
+        cores = sorted(os.sched_getaffinity(0))
+        return cls(cores[0], cores[-1]) if len(cores) > 1 else cls(None, None)
+
+
+def _prepare_child(core: int | None) -> None:
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@dataclass
+class RunningServer:
+    """A server process that listens. `said` is what it wrote to standard error until then."""
+
+    process: subprocess.Popen[str]
+    port: int
+    said: str
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def running_server(
+    command: Sequence[str], core: int | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningServer]:
+    """Starts a server, waits until it listens, and ends it afterwards.
+
+    Raises:
+        BenchmarkError: it ended or said nothing; the message is what it wrote.
+    """
+    with tempfile.NamedTemporaryFile("w") as errors:
+        process = subprocess.Popen(
+            list(command),
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            preexec_fn=lambda: _prepare_child(core),
+        )
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if found := LISTENING.search(line):
+                    yield RunningServer(process, int(found[1]), Path(errors.name).read_text().strip())
+                    break
+            else:
+                said = Path(errors.name).read_text()
+                raise BenchmarkError(f"{' '.join(command)} did not start:\n{said[-2000:]}")
+        finally:
+            _end(process)
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+class Load:
+    """The load generator in `--wait` or idle mode: `ready()`, then `result()`. A context manager."""
+
+    def __init__(self, port: int, arguments: Sequence[str], core: int | None = None) -> None:
+        command = [str(build("load")), *arguments, "--port", str(port)]
+        if core is not None:
+            command += ["--core", str(core)]
+        if arguments[0] != "idle":
+            command.append("--wait")
+        self._command = command
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: _prepare_child(None),
+        )
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            assert self._process.stderr is not None
+            raise BenchmarkError(f"{' '.join(self._command)}: {self._process.stderr.read().strip()}")
+        return line.strip()
+
+    def ready(self) -> None:
+        """Waits until the warm-up is over and nothing is under way, or until the idle connections are there."""
+        line = self._line()
+        if line != "ready":
+            raise BenchmarkError(f"{' '.join(self._command)} said {line!r} instead of 'ready'")
+
+    def result(self) -> dict[str, Any]:
+        """Lets it go on, and returns its report when all it began has come to its end."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        result: dict[str, Any] = json.loads(self._line())
+        return result
+
+
+def install_node_packages() -> None:
+    """`npm ci` for the Node peers, if it has not been done yet.
+
+    Raises:
+        BenchmarkError: without npm, or when it fails.
+    """
+    if (HERE / "node_modules" / "ws").is_dir():
+        return
+    npm = shutil.which("npm")
+    if not npm:
+        raise BenchmarkError("npm is needed to install Node's ws, with which everything is compared")
+    print("installing Node's ws (npm ci in benchmarks/)", file=sys.stderr)
+    completed = subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=HERE, capture_output=True, text=True)
+    if completed.returncode:
+        raise BenchmarkError(completed.stderr)

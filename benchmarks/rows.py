@@ -1,0 +1,126 @@
+"""The cases that are measured, and what is to be reached in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from benchmarks.servers import LIMIT, OURS, REFERENCE
+
+
+class Quantity(Enum):
+    """What a row measures; the value is its unit."""
+
+    CPU = "us"
+    MEMORY = "bytes"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """At most `factor` times what `server` needs; or, without a server, at most `factor` units."""
+
+    factor: float
+    server: str | None = LIMIT
+
+    def __str__(self) -> str:
+        if self.server is None:
+            return f"{self.factor:g}"
+        return f"{self.factor:g} x the C limit" if self.server == LIMIT else f"{self.factor:g} x {self.server}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case.
+
+    Attributes:
+        load: the arguments of the load generator.
+        must: the ratio to Node ws that must be reached.
+        goal: what to work towards.
+        broadcast: the broadcasting servers are measured.
+        servers: only these; empty: all.
+        curve: a point of a curve, not a line of the table: the name of the curve.
+    """
+
+    name: str
+    title: str
+    load: tuple[str, ...]
+    quantity: Quantity = Quantity.CPU
+    must: float | None = None
+    goal: Goal | None = None
+    broadcast: bool = False
+    servers: tuple[str, ...] = ()
+    curve: str = ""
+
+    @property
+    def connections(self) -> int:
+        return int(self.load[self.load.index("--connections") + 1])
+
+
+def _load(mode: str, connections: int, in_flight: int = 1, size: int = 20, *more: str) -> tuple[str, ...]:
+    numbers = ("--connections", str(connections), "--in-flight", str(in_flight), "--size", str(size))
+    return (mode, *numbers, *more)
+
+
+IDLE_CONNECTIONS = 10_000
+
+TABLE = (
+    Row("echo-1", "20 B, 64 connections, 1 in flight", _load("echo", 64), must=0.6, goal=Goal(1.15)),
+    Row("echo-64", "20 B, 64 connections, 64 in flight", _load("echo", 64, 64), must=0.04, goal=Goal(2)),
+    Row("text-1", "text, 20 B, 64 connections, 1 in flight", _load("echo", 64, 1, 20, "--text"), must=0.6, goal=Goal(1.15)),
+    Row("text-64", "text, 20 B, 64 connections, 64 in flight", _load("echo", 64, 64, 20, "--text"), must=0.04, goal=Goal(2)),
+    Row("echo-8000", "20 B, 8,000 connections, 1 in flight", _load("echo", 8000), must=0.5, goal=Goal(1.15)),
+    Row("echo-64k", "64 KiB, 16 connections, 4 in flight", _load("echo", 16, 4, 65536), must=0.15, goal=Goal(1.2)),
+    Row("echo-1m", "1 MiB, 4 connections, 1 in flight", _load("echo", 4, 1, 1 << 20), must=0.17, goal=Goal(1.05)),
+    Row("connect", "connect + upgrade + close", _load("connect", 64), must=0.2, goal=Goal(1.2)),
+    Row(
+        "idle",
+        "idle connection, memory",
+        _load("idle", IDLE_CONNECTIONS),
+        Quantity.MEMORY,
+        must=0.04,
+        goal=Goal(256, None),
+    ),
+    Row(
+        "idle-echoed",
+        "idle connection that has echoed a message, memory",
+        _load("idle", IDLE_CONNECTIONS, 1, 20, "--message", "echo"),
+        Quantity.MEMORY,
+        must=0.035,
+    ),
+    Row(
+        "broadcast",
+        "broadcast of 20 B to 5,000 connections, per delivery",
+        _load("broadcast", 5000),
+        must=0.65,
+        goal=Goal(0.54, REFERENCE),  # where uWebSockets in C++ stands
+        broadcast=True,
+    ),
+)
+
+CURVE_SERVERS = (OURS, "lws-gevent-greenlet", REFERENCE, "picows", "socketify", "gevent-websocket", LIMIT)
+CURVE_CONNECTIONS = (10, 1_000, 8_000, 15_000)
+CURVES = tuple(
+    row
+    for count in CURVE_CONNECTIONS
+    for row in (
+        Row(
+            f"cpu@{count}",
+            f"20 B, {count:,} connections, 1 in flight",
+            _load("echo", count),
+            servers=CURVE_SERVERS,
+            curve="cpu",
+        ),
+        Row(
+            f"memory@{count}",
+            f"{count:,} idle connections, memory of each",
+            _load("idle", count),
+            Quantity.MEMORY,
+            servers=CURVE_SERVERS,
+            curve="memory",
+        ),
+    )
+)
+
+BLOCKED = "blocked"  # the one case that is not an echo; blocked.py measures it
+
+ROWS: dict[str, Row] = {row.name: row for row in (*TABLE, *CURVES)}

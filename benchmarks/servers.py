@@ -1,0 +1,126 @@
+"""The servers that are measured, by name."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.processes import HERE, BenchmarkError, build, install_node_packages
+
+OURS = "lws-gevent"
+REFERENCE = "ws"
+LIMIT = "limit"
+
+
+@dataclass(frozen=True)
+class Server:
+    """How to start one. `command` returns the words for an echo server, or with True for a broadcasting one."""
+
+    name: str
+    title: str
+    command: Callable[[bool], list[str]]
+    version: Callable[[], str] = str
+
+    def check(self) -> None:
+        """Raises BenchmarkError when it cannot be started here."""
+        self.command(False)
+
+
+def peer_python() -> str:
+    """The interpreter that has the Python peers installed: LWS_BENCH_PEER_PYTHON, or this one."""
+    return os.environ.get("LWS_BENCH_PEER_PYTHON") or sys.executable
+
+
+def _lws_gevent(*options: str) -> Callable[[bool], list[str]]:
+    def command(broadcast: bool) -> list[str]:
+        mode = "broadcast" if broadcast else "echo"
+        return [sys.executable, "-m", "lws_gevent", mode, "--host", "127.0.0.1", "--port", "0", *options]
+
+    return command
+
+
+@functools.cache
+def _can_import(python: str, modules: str) -> bool:
+    return subprocess.run([python, "-c", f"import {modules}"], capture_output=True).returncode == 0
+
+
+def _python_peer(script: str, modules: str) -> Callable[[bool], list[str]]:
+    def command(broadcast: bool) -> list[str]:
+        if not _can_import(peer_python(), modules):
+            raise BenchmarkError(f"{modules}: not installed for {peer_python()} (pip install 'lws-gevent[bench]')")
+        return [peer_python(), str(HERE / "peers" / script), *(["--broadcast"] if broadcast else [])]
+
+    return command
+
+
+def _node(broadcast: bool) -> list[str]:
+    node = shutil.which("node")
+    if not node:
+        raise BenchmarkError("Node is needed for ws, with which everything is compared")
+    install_node_packages()
+    return [node, str(HERE / "peers" / "ws_server.js"), *(["--broadcast"] if broadcast else [])]
+
+
+def _limit(broadcast: bool) -> list[str]:
+    return [str(build("limit")), *(["--broadcast"] if broadcast else [])]
+
+
+def _python_version(distribution: str, python: Callable[[], str] = peer_python) -> Callable[[], str]:
+    def version() -> str:
+        code = f"import importlib.metadata as m; print(m.version({distribution!r}))"
+        return subprocess.run([python(), "-c", code], capture_output=True, text=True).stdout.strip()
+
+    return version
+
+
+def _ws_version() -> str:
+    code = f"console.log(require({str(HERE / 'node_modules' / 'ws' / 'package.json')!r}).version, 'on Node', process.version)"
+    return subprocess.run(["node", "-e", code], capture_output=True, text=True).stdout.strip()
+
+
+def _our_version() -> str:
+    code = "import lws_gevent; print(lws_gevent.__version__)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE.parent).stdout.strip()
+
+
+SERVERS: dict[str, Server] = {
+    server.name: server
+    for server in (
+        Server(OURS, "lws_gevent", _lws_gevent(), _our_version),
+        Server("lws-gevent-greenlet", "lws_gevent, greenlet engine", _lws_gevent("--engine", "greenlet"), _our_version),
+        Server(
+            "lws-gevent-python",
+            "lws_gevent, greenlet engine, Python codec",
+            _lws_gevent("--engine", "greenlet", "--codec", "python"),
+            _our_version,
+        ),
+        Server(REFERENCE, "Node ws", _node, _ws_version),
+        Server("picows", "picows on uvloop", _python_peer("picows_server.py", "picows, uvloop"), _python_version("picows")),
+        Server(
+            "socketify", "socketify (uWebSockets)", _python_peer("socketify_server.py", "socketify"), _python_version("socketify")
+        ),
+        Server(
+            "websockets",
+            "websockets on uvloop",
+            _python_peer("websockets_server.py", "websockets, uvloop"),
+            _python_version("websockets"),
+        ),
+        Server("aiohttp", "aiohttp on uvloop", _python_peer("aiohttp_server.py", "aiohttp, uvloop"), _python_version("aiohttp")),
+        Server(
+            "gevent-websocket",
+            "gevent-websocket",
+            _python_peer("gevent_websocket_server.py", "geventwebsocket"),
+            _python_version("gevent-websocket"),
+        ),
+        Server(LIMIT, "the limit: bare epoll in C", _limit),
+    )
+}
+
+# Measured unless --servers says otherwise. The other engines and codecs of lws_gevent are for comparing with ourselves.
+DEFAULT_SERVERS = tuple(name for name in SERVERS if name != "lws-gevent-python")
+QUICK_SERVERS = (OURS, REFERENCE, LIMIT)
