@@ -1,24 +1,21 @@
-"""The codec in pure Python, on wsproto and h11 (layer 1): the twin of _codec.pyx, with the same interface.
+"""The codec in pure Python, on wsproto (layer 1): the twin of _codec.pyx, with the same interface.
 
 It runs where nothing can be compiled, and it is the oracle of the differential tests. wsproto takes frames apart;
 what it does not do is done in front of it: it shows no header before its payload, has no limits, and is lenient where
-this library is not. The same holds for h11 and request heads. """
+this library is not. Request heads are in _request_head_py.py. """
 
 from __future__ import annotations
 
 import codecs
 import os
-import re
 import struct
-from collections.abc import Iterator
 from typing import Any
 
-import h11
 from wsproto.frame_protocol import CloseReason, Frame, FrameDecoder, ParseFailed, XorMaskerSimple
 
+from lws_gevent._request_head_py import parse_request
 from lws_gevent.errors import PayloadTooBig, ProtocolError
 from lws_gevent.frames import MAX_CONTROL_PAYLOAD, CloseCode, Opcode, Role, close_code_is_valid, close_payload
-from lws_gevent.handshake import Request, handshake_error, parse_token_list
 
 __all__ = ["Protocol", "apply_mask", "encode_frame", "parse_request"]
 
@@ -28,10 +25,7 @@ _BY_REFERENCE = 16 * 1024
 #: Below this size, two integers are XORed faster than wsproto's masker translates octets; measured.
 _XOR_AS_INTEGER = 900
 
-_MAX_REQUEST_LINE = 8192
-_MAX_HEADER_LINE = 8192
-_MAX_HEADERS = 100
-
+_NOT_UTF8 = "a text message is not UTF-8"
 _UTF8_DECODER = codecs.getincrementaldecoder("utf-8")
 
 
@@ -183,7 +177,8 @@ class Protocol:
         "_auto_pong",
         "_decoder",
         "_eof",
-        "_fragmenting",
+        "_fragment_opcode",
+        "_fragment_utf8",
         "_message",
         "_out",
         "_pong_index",
@@ -206,6 +201,8 @@ class Protocol:
         auto_pong: bool = True,
         skip_utf8_validation: bool = False,
     ) -> None:
+        if (max_payload is not None and max_payload < 0) or (max_fragments is not None and max_fragments < 0):
+            raise ValueError("max_payload and max_fragments must not be negative")
         self._role = Role(role)
         self._decoder = _Decoder(self._role, max_payload, max_fragments or None)
         self._auto_pong = auto_pong
@@ -214,7 +211,8 @@ class Protocol:
         self._utf8: codecs.IncrementalDecoder | None = None  # checks it, when it is text
         self._receive_ended = False  # a close frame or an error was reported
         self._eof: bool | None = False  # None: reported, or not to be reported
-        self._fragmenting = False  # send_fragment has begun a message
+        self._fragment_opcode = 0  # of the message that send_fragment has begun; 0: none
+        self._fragment_utf8 = _UTF8_DECODER()
         self._out: list[bytes] = []
         self._pong_index: int | None = None  # where the automatic pong stands in _out
         self.close_sent = False
@@ -230,8 +228,8 @@ class Protocol:
         return len(self._decoder.buffer) + len(self._message or b"")
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Queues octets from the peer; after a close frame or an error they are forgotten instead."""
-        if not self._receive_ended:
+        """Queues octets from the peer; after a close frame, an error or the end they are dropped."""
+        if not self._receive_ended and self._eof is False:
             self._decoder.receive_bytes(data)  # type: ignore[arg-type]
 
     def receive_eof(self) -> None:
@@ -259,13 +257,14 @@ class Protocol:
     def _handle_frame(self, frame: Frame) -> tuple[Any, ...] | None:
         payload = frame.payload
         assert isinstance(payload, bytes)
-        if frame.opcode == Opcode.PING:
+        opcode = int(frame.opcode)
+        if opcode == Opcode.PING:
             if self._auto_pong and not self.close_sent:
                 self._answer_ping(payload)
             return ("ping", payload)
-        if frame.opcode == Opcode.PONG:
+        if opcode == Opcode.PONG:
             return ("pong", payload)
-        if frame.opcode == Opcode.CLOSE:
+        if opcode == Opcode.CLOSE:
             return self._handle_close(payload)
         return self._handle_data(payload, frame.frame_finished and frame.message_finished)
 
@@ -278,12 +277,9 @@ class Protocol:
             self._message = bytearray()
             self._utf8 = _UTF8_DECODER() if text and self._validate_utf8 else None
         if self._utf8 is not None:
-            try:
-                # Fails at the first octet that nothing can repair (RFC 6455 section 8.1). The text itself is decoded
-                # when it is complete: many small strings would take several times the memory of their octets.
-                self._utf8.decode(payload, last)
-            except UnicodeDecodeError:
-                raise _invalid_text() from None
+            # Fails at the first octet that nothing can repair (RFC 6455 section 8.1). The text itself is decoded when it
+            # is complete: many small strings would take several times the memory of their octets.
+            _check_utf8(self._utf8, payload, last)
         self._message += payload
         if not last:
             return None
@@ -296,7 +292,7 @@ class Protocol:
         try:
             return payload.decode("utf-8", "strict" if self._validate_utf8 else "replace")
         except UnicodeDecodeError:
-            raise _invalid_text() from None
+            raise ParseFailed(_NOT_UTF8, CloseReason.INVALID_FRAME_PAYLOAD_DATA) from None
 
     def _handle_close(self, payload: bytes) -> tuple[Any, ...]:
         code: int | None = None
@@ -333,19 +329,30 @@ class Protocol:
     # Sending
 
     def send_message(self, payload: bytes | bytearray | memoryview, binary: bool) -> None:
-        """Queues a whole message. ValueError: after a close, inside a fragmented message, or no contiguous octets.
-
-        `payload` of a text message must be UTF-8; that is the caller's to know, it is not checked here.
-        """
-        if self._fragmenting:
+        """Queues a whole message. ValueError: after a close, inside a fragmented message, text that is not UTF-8."""
+        if self._fragment_opcode:
             raise ValueError("a fragmented message is open: its last fragment comes first")
-        self._send_data(payload, Opcode.BINARY if binary else Opcode.TEXT, True)
+        octets = self._payload_to_send(payload)
+        if not binary:
+            octets.decode("utf-8")  # UnicodeDecodeError is a ValueError
+        self._append_data(octets, Opcode.BINARY if binary else Opcode.TEXT, True)
 
     def send_fragment(self, payload: bytes | bytearray | memoryview, fin: bool, binary: bool) -> None:
-        """Queues one fragment of a message (RFC 6455 section 5.4); the first one decides between text and binary."""
-        kind = Opcode.BINARY if binary else Opcode.TEXT
-        self._send_data(payload, Opcode.CONTINUATION if self._fragmenting else kind, fin)
-        self._fragmenting = not fin
+        """Queues one fragment of a message (RFC 6455 section 5.4); the first one decides between text and binary.
+
+        Text is checked to be UTF-8 over all its fragments; ValueError as for `send_message`.
+        """
+        octets = self._payload_to_send(payload)
+        kind = self._fragment_opcode or (Opcode.BINARY if binary else Opcode.TEXT)
+        if kind == Opcode.TEXT:
+            before = self._fragment_utf8.getstate()
+            try:
+                _check_utf8(self._fragment_utf8, octets, fin)
+            except ParseFailed:
+                self._fragment_utf8.setstate(before)
+                raise ValueError("the payload of a text message must be UTF-8") from None
+        self._append_data(octets, Opcode.CONTINUATION if self._fragment_opcode else Opcode(kind), fin)
+        self._fragment_opcode = 0 if fin else kind
 
     def send_ping(self, payload: bytes | bytearray | memoryview = b"") -> None:
         """Queues a ping of at most 125 octets."""
@@ -375,19 +382,16 @@ class Protocol:
         # A fresh key for every frame, from the system's random source (RFC 6455 section 5.3).
         return encode_frame(payload, opcode, fin, False, os.urandom(4) if self._role else None)
 
-    def _send_data(self, payload: bytes | bytearray | memoryview, opcode: Opcode, fin: bool) -> None:
-        octets = _octets(payload)
-        self._check_open()
+    def _append_data(self, octets: bytes, opcode: Opcode, fin: bool) -> None:
         if self._role is Role.SERVER and len(octets) >= _BY_REFERENCE:
             self._out += (_frame_header(len(octets), opcode, fin, False, False), octets)
         else:
             self._out.append(self._frame(octets, opcode, fin))
 
     def _send_control(self, payload: bytes | bytearray | memoryview, opcode: Opcode) -> None:
-        octets = _octets(payload)
+        octets = self._payload_to_send(payload)
         if len(octets) > MAX_CONTROL_PAYLOAD:
             raise ValueError(f"a ping or pong has at most 125 octets, not {len(octets)}")
-        self._check_open()
         self._out.append(self._frame(octets, opcode))
 
     def _answer_ping(self, payload: bytes) -> None:
@@ -403,172 +407,19 @@ class Protocol:
         if not self.close_sent:
             self.send_close(code)
 
-    def _check_open(self) -> None:
+    def _payload_to_send(self, payload: bytes | bytearray | memoryview) -> bytes:
         if self.close_sent:
             raise ValueError("nothing may be sent after a close frame")
+        return _octets(payload)
 
 
-def _invalid_text() -> ParseFailed:
-    return ParseFailed("a text message is not UTF-8", CloseReason.INVALID_FRAME_PAYLOAD_DATA)
-
-
-# Request heads
-
-_REQUEST_LINE = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
-_HEADER_LINE = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
-_HOST = re.compile(rb"[-!$%&'()*+,.:;=_~\[\]0-9A-Za-z]*")  # RFC 3986 sections 3.2.2 and 3.2.3
-_LENGTH = re.compile(rb"[0-9]{1,18}")
-_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # base64 of 16 octets
-_SINGLE = frozenset({b"host", b"origin", b"content-length", b"transfer-encoding"})
-
-
-def parse_request(
-    data: bytes | bytearray | memoryview, max_header_size: int, scanned: int
-) -> tuple[Request, int] | int:
-    """Reads one request head strictly (RFC 9112 sections 2 to 6) and judges its handshake (RFC 6455 section 4.2.1).
-
-    `data`: what was received so far, from the first octet of the request; `max_header_size`: octets the head may have;
-    `scanned`: 0, or what the previous call for the same request returned. Returns the request and the length of its
-    head, or an int when the head is not all there. HandshakeError when it is malformed or too big: the connection is
-    lost then.
-    """
-    if isinstance(data, memoryview):
-        data = data.tobytes()
-    end = _find_end(data, scanned)
-    if end == 0 or end > max_header_size:
-        _check_size(data, max_header_size)
-        return len(data)
-    head = bytes(data[:end])
-    lines = _lines(head)
-    method, target, minor = _parse_request_line(next(lines))
-    fields = _parse_fields(lines, minor)
-    if not target.startswith(b"/"):
-        raise handshake_error(400, "the request target must be a path")
-    _consult_h11(head)
-    length = fields.get(b"content-length")
-    options = _tokens(fields, b"connection")
-    keys = fields.get(b"sec-websocket-key", ())
-    request = Request(
-        method.decode("ascii"),
-        target.decode("ascii"),
-        head,
-        minor,
-        None if length is None else int(length[0]),
-        b"transfer-encoding" in fields,
-        "close" not in options and (minor == 1 or "keep-alive" in options),
-        key=keys[0] if len(keys) == 1 else b"",
-    )
-    request.upgrade_status, request.problem = _judge_upgrade(request, fields, options)
-    return request, end
-
-
-def _find_end(data: bytes | bytearray, scanned: int) -> int:
-    """The length of the head with its empty line, 0 when that is not there.
-
-    Lines that end with a bare LF end a head too, so that they are refused instead of waited for.
-    """
-    start = max(0, scanned - 2)
-    found = [(data.find(ending, start), len(ending)) for ending in (b"\n\r\n", b"\n\n")]
-    return min((position + length for position, length in found if position >= 0), default=0)
-
-
-def _check_size(data: bytes | bytearray, max_header_size: int) -> None:
-    if len(data) > _MAX_REQUEST_LINE + 1 and data.find(b"\n", 0, _MAX_REQUEST_LINE + 2) < 0:
-        raise handshake_error(414, "the request line is too long")
-    if len(data) > max_header_size:
-        raise handshake_error(431, "the request head is too big")
-
-
-def _lines(head: bytes) -> Iterator[bytes]:
-    """The lines of a head without their CR LF, up to the empty one that ends it; each is judged when it is its turn."""
-    for line in head.split(b"\n")[:-1]:
-        if not line.endswith(b"\r"):
-            raise handshake_error(400, "a line does not end with CR LF")
-        yield line[:-1]
-
-
-def _parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
-    if len(line) > _MAX_REQUEST_LINE:
-        raise handshake_error(414, "the request line is too long")
-    match = _REQUEST_LINE.fullmatch(line)
-    if match is None:
-        raise handshake_error(400, "the request line is malformed")
-    method, target, major, minor = match.groups()
-    if major != b"1":
-        raise handshake_error(505, "only HTTP/1.1 is spoken here")
-    # A higher minor version is read as the highest that is known (RFC 9110 section 2.5).
-    return method, target, int(minor > b"0")
-
-
-def _parse_fields(lines: Iterator[bytes], minor: int) -> dict[bytes, list[bytes]]:
-    """The values of each header by its name in lower case; the headers that frame the request are judged here."""
-    fields: dict[bytes, list[bytes]] = {}
-    for count, line in enumerate(lines):
-        if not line:
-            break
-        if count == _MAX_HEADERS:
-            raise handshake_error(431, "there are too many headers")
-        if len(line) > _MAX_HEADER_LINE:
-            raise handshake_error(431, "a header is too long")
-        match = _HEADER_LINE.fullmatch(line)
-        if match is None:
-            raise handshake_error(400, "a header is malformed")
-        name, value = match[1].lower(), match[2].strip(b" \t")
-        _judge_field(name, value, name in fields)
-        fields.setdefault(name, []).append(value)
-    if b"host" not in fields and minor > 0:
-        raise handshake_error(400, "there is no Host header")
-    if b"transfer-encoding" in fields and (minor == 0 or b"content-length" in fields):
-        raise handshake_error(400, "the length of the body is not clear")
-    return fields
-
-
-def _judge_field(name: bytes, value: bytes, repeated: bool) -> None:
-    if repeated and name in _SINGLE:
-        raise handshake_error(400, "a header that must come once came twice")
-    if name == b"host" and _HOST.fullmatch(value) is None:
-        raise handshake_error(400, "the Host has a character that it must not have")
-    if name == b"content-length" and _LENGTH.fullmatch(value) is None:
-        raise handshake_error(400, "the Content-Length is no length")
-    if name == b"transfer-encoding" and value.lower() != b"chunked":
-        raise handshake_error(501, "no transfer encoding but chunked is understood")
-    if name == b"expect" and value.lower() != b"100-continue":
-        raise handshake_error(417, "no expectation but 100-continue is understood")
-
-
-def _consult_h11(head: bytes) -> None:
-    """A second opinion: whatever h11 refuses is refused here as well."""
-    parser = h11.Connection(h11.SERVER)
-    parser.receive_data(head)
+def _check_utf8(decoder: codecs.IncrementalDecoder, octets: bytes, last: bool) -> None:
+    """Takes `octets` of a text into the check; ParseFailed as soon as nothing that follows could make them UTF-8."""
     try:
-        parser.next_event()
-    except h11.RemoteProtocolError:
-        raise handshake_error(400, "the request is malformed") from None
-
-
-def _tokens(fields: dict[bytes, list[bytes]], name: bytes) -> set[str]:
-    return {token.lower() for token in parse_token_list(value.decode("latin-1") for value in fields.get(name, ()))}
-
-
-def _judge_upgrade(request: Request, fields: dict[bytes, list[bytes]], options: set[str]) -> tuple[int, str]:
-    """101, 0 for plain HTTP, or the status to refuse with and the reason."""
-    if "websocket" not in _tokens(fields, b"upgrade"):
-        return 0, ""
-    if request.method != "GET":
-        return 405, "an opening handshake is a GET request"
-    if request.version_minor != 1:
-        return 400, "an opening handshake needs HTTP/1.1"
-    if "upgrade" not in options:
-        return 400, "the Connection header does not list upgrade"
-    if request.content_length or request.chunked:
-        return 400, "an opening handshake has no body"
-    if b"expect" in fields:
-        return 417, "an opening handshake has nothing to be continued"
-    versions = fields.get(b"sec-websocket-version", [])
-    if len(versions) != 1:
-        return 400, "there must be exactly one Sec-WebSocket-Version"
-    if versions[0] != b"13":
-        return 426, "only version 13 of the protocol is spoken here"
-    if _KEY.fullmatch(request.key) is None:
-        return 400, "there must be exactly one Sec-WebSocket-Key, the base64 of 16 octets"
-    return 101, ""
+        decoder.decode(octets, last)
+    except UnicodeDecodeError:
+        raise ParseFailed(_NOT_UTF8, CloseReason.INVALID_FRAME_PAYLOAD_DATA) from None
+    pending = decoder.getstate()[0]
+    if len(pending) == 2 and pending[0] == 0xED and pending[1] >= 0xA0:
+        # A surrogate: Python waits for its last octet before it refuses it.
+        raise ParseFailed(_NOT_UTF8, CloseReason.INVALID_FRAME_PAYLOAD_DATA)
