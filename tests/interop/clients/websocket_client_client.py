@@ -42,7 +42,7 @@ def send_pieces(client, pieces, opcode):
 
 def fragments_sent():
     client = connected()
-    send_pieces(client, PIECES, ABNF.OPCODE_TEXT)
+    send_pieces(client, [piece.encode() for piece in PIECES], ABNF.OPCODE_TEXT)
     send_pieces(client, [b"\x00", b"\xff"], ABNF.OPCODE_BINARY)
     answers = [shown(received(client)) for _ in range(2)]
     client.close()

@@ -54,9 +54,9 @@ def closed():
 
 
 def close():
-    client = connected("/closed-by-client")
-    client.close(*CLOSE)
-    return client.close_code
+    with connected("/closed-by-client") as client:
+        client.close(*CLOSE)
+        return client.close_code
 
 
 main(
