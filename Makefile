@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 SOURCES := setup.py setup.cfg pyproject.toml $(shell find lws_gevent -name '*.py[xd]' -o -path 'lws_gevent/c_core/*.[ch]')
 
-.PHONY: serve test lint types sanitize fuzz autobahn bench clean
+.PHONY: serve test lint types sanitize fuzz autobahn bench reference clean
 
 serve: $(VENV)/.installed  ## an echo server with a page to try it on
 	$(BIN)/lws-gevent echo --port $(PORT)
@@ -40,6 +40,9 @@ autobahn: $(VENV)/.installed-test  ## make autobahn SECTIONS="1 2 3" STACKS="gre
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks
+
+reference: $(VENV)/.installed  ## docs/reference from the docstrings
+	$(BIN)/python docs/make_reference.py
 
 clean:
 	rm -rf $(VENV) .venv-autobahn build dist reports *.egg-info tests/interop/node_modules

@@ -72,6 +72,7 @@ def _chromium() -> list[str]:
 
 
 def _java() -> list[str]:
+    need_program("javac")  # a single source file is compiled as it is run
     return [need_program("java"), "-Dfile.encoding=UTF-8", str(CLIENTS / "JavaClient.java")]
 
 

@@ -1,0 +1,57 @@
+"""The documentation: its links lead somewhere, its first server works, the reference is what the docstrings say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from client import Client
+from helpers import environment
+from tools import Process
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_that_exist(page: Path) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_python_in_the_pages_compiles(page: Path) -> None:
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)):
+        compile(code, f"{page.name}, block {number}", "exec")
+
+
+@pytest.mark.parametrize(("page", "greeting"), [("README.md", ["welcome"]), ("docs/tutorial.md", [])])
+def test_the_first_server_of_the_page_works_as_written(page: str, greeting: list[str], tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    code = next(block for block in blocks if "serve_forever()" in block)
+    assert code.count("port=3000") == code.count("server.serve_forever()") == 1
+    code = code.replace("port=3000", "port=0")
+    code = code.replace(
+        "server.serve_forever()", "server.start(); print(server.port, flush=True); server.serve_forever()"
+    )
+    program = tmp_path / "server.py"
+    program.write_text(code)
+    with Process([sys.executable, str(program)], environment()) as server:
+        client = Client.connect(("127.0.0.1", int(server.line())))
+        for expected in greeting:
+            assert client.recv_message() == expected
+        for message in ("text", b"binary"):
+            client.echo(message)
+        client.close_handshake(1000, "bye")
+        if greeting:
+            assert server.line().startswith("left: ('127.0.0.1', ") and server.output.endswith(b" 1000 bye\n")
+
+
+def test_the_reference_is_what_the_docstrings_say() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "make_reference.py"), "--check"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
