@@ -49,10 +49,10 @@ def measure_memory(row: Row, command: Sequence[str], cores: Cores) -> dict[str, 
         with Load(server.port, row.load, cores.load) as load:
             load.ready()
             time.sleep(SETTLE_SECONDS)
-            used = private_bytes(server.pid) - before
             cpu_before, begin = cpu_nanoseconds(server.pid), time.monotonic()
             time.sleep(IDLE_CPU_SECONDS)
             idle_cpu = (cpu_nanoseconds(server.pid) - cpu_before) / 1e9 / (time.monotonic() - begin)
+            used = private_bytes(server.pid) - before
             result = load.result()
         return {
             "value": max(used, 0) / row.connections,

@@ -9,7 +9,12 @@ import sys
 import gevent
 
 
+asleep = 0
+
+
 def sleeper() -> None:
+    global asleep
+    asleep += 1
     gevent.sleep(3600)
 
 
@@ -20,6 +25,7 @@ gevent.spawn(gevent.sleep, 0).join()
 print("started", flush=True)
 sys.stdin.readline()
 greenlets = [gevent.spawn(sleeper) for _ in range(arguments.count)]
-gevent.sleep(0.01)
+while asleep < arguments.count:
+    gevent.sleep(0.01)
 print("ready", flush=True)
 sys.stdin.readline()
