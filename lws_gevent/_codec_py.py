@@ -2,7 +2,8 @@
 
 It runs where nothing can be compiled, and it is the oracle of the differential tests. wsproto takes frames apart;
 what it does not do is done in front of it: it shows no header before its payload, has no limits, and is lenient where
-this library is not. Request heads are in _request_head_py.py. """
+this library is not. Request heads are in _request_head_py.py.
+"""
 
 from __future__ import annotations
 
@@ -277,8 +278,8 @@ class Protocol:
             self._message = bytearray()
             self._utf8 = _UTF8_DECODER() if text and self._validate_utf8 else None
         if self._utf8 is not None:
-            # Fails at the first octet that nothing can repair (RFC 6455 section 8.1). The text itself is decoded when it
-            # is complete: many small strings would take several times the memory of their octets.
+            # Fails at the first octet that nothing can repair (RFC 6455 section 8.1). The text itself is decoded when
+            # it is complete: many small strings would take several times the memory of their octets.
             _check_utf8(self._utf8, payload, last)
         self._message += payload
         if not last:
