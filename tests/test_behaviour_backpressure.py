@@ -273,7 +273,9 @@ def test_in_the_hub_send_never_blocks(scene: Any) -> None:
 
 
 @pytest.mark.parametrize("policy", ["block", "close", "drop"])
-def test_broadcast_never_blocks_and_slow_receivers_meet_their_policy(make_server: Any, connect: Any, policy: str) -> None:
+def test_broadcast_never_blocks_and_slow_receivers_meet_their_policy(
+    make_server: Any, connect: Any, policy: str
+) -> None:
     server = make_server(max_backpressure=LIMIT, backpressure=policy)
     sockets: dict[str, Any] = {}
     server.on("connection", lambda socket: sockets.__setitem__(socket.path, socket))

@@ -49,7 +49,15 @@ def raise_connection_closed() -> None:
 
 FAILURES = {
     function.__name__: function
-    for function in (raise_boom, raise_timeout, stray_timeout, raise_exit, kill_oneself, killed_while_blocked, raise_connection_closed)
+    for function in (
+        raise_boom,
+        raise_timeout,
+        stray_timeout,
+        raise_exit,
+        kill_oneself,
+        killed_while_blocked,
+        raise_connection_closed,
+    )
 }
 REPORTED = {"raise_boom": Boom, "raise_timeout": gevent.Timeout, "stray_timeout": gevent.Timeout}
 
@@ -105,7 +113,9 @@ def fails_for_bad(scene: Scene) -> Any:
 
 
 @pytest.mark.parametrize("event", ["connection", "message", "ping", "pong"])
-def test_a_failing_handler_closes_its_connection_with_1011(make_server: Any, connect: Any, failure: str, event: str) -> None:
+def test_a_failing_handler_closes_its_connection_with_1011(
+    make_server: Any, connect: Any, failure: str, event: str
+) -> None:
     scene = Scene(make_server, connect, failure)
     scene.server.on(event, fails_for_bad(scene))
     bad = connect(scene.server, "/bad")
@@ -131,7 +141,9 @@ def test_a_failing_handler_closes_its_connection_with_1011(make_server: Any, con
         assert scene.errors[0][1] == scene.victims[0]
 
 
-def test_messages_before_the_failure_are_answered_and_those_after_it_are_not_handled(make_server: Any, connect: Any) -> None:
+def test_messages_before_the_failure_are_answered_and_those_after_it_are_not_handled(
+    make_server: Any, connect: Any
+) -> None:
     scene = Scene(make_server, connect, "raise_boom")
     handled: list[Any] = []
 
@@ -247,7 +259,9 @@ def test_failing_drain_and_dropped_handlers_close_the_connection(make_server: An
         scene.check()
 
 
-def test_without_an_error_listener_it_is_logged_once_without_payload(make_server: Any, connect: Any, logged: Any) -> None:
+def test_without_an_error_listener_it_is_logged_once_without_payload(
+    make_server: Any, connect: Any, logged: Any
+) -> None:
     server = make_server()
 
     @server.on("message")

@@ -35,7 +35,9 @@ def test_without_a_listener_it_is_426(make_server: Any, connect: Any) -> None:
         ((204, {}, b""), 204, b""),
     ],
 )
-def test_what_the_handler_returns_is_the_answer(make_server: Any, connect: Any, answer: Any, status: int, body: bytes) -> None:
+def test_what_the_handler_returns_is_the_answer(
+    make_server: Any, connect: Any, answer: Any, status: int, body: bytes
+) -> None:
     server = make_server()
     server.on("http", lambda socket, request: answer)
     response = ask(connect, server)

@@ -197,7 +197,9 @@ def test_octets_that_are_no_utf8_are_never_sent_as_text(make_server: Any, connec
 
 
 @pytest.mark.parametrize("bad", [None, 1, 1.5, ["list"], object()])
-def test_sending_something_that_is_no_message_raises_and_sends_nothing(make_server: Any, connect: Any, bad: Any) -> None:
+def test_sending_something_that_is_no_message_raises_and_sends_nothing(
+    make_server: Any, connect: Any, bad: Any
+) -> None:
     server = make_server()
 
     @server.on("message")

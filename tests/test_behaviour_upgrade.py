@@ -89,7 +89,11 @@ def test_sending_before_the_connection_is_open_raises(make_server: Any, connect:
     @server.on("upgrade")
     def upgrade(socket: Any) -> None:
         assert socket.ready_state == 0
-        for operation in (lambda: server.send(socket, "early"), lambda: socket.ping(), lambda: server.send(socket, b"")):
+        for operation in (
+            lambda: server.send(socket, "early"),
+            lambda: socket.ping(),
+            lambda: server.send(socket, b""),
+        ):
             try:
                 operation()
             except LwsError as error:
@@ -155,7 +159,9 @@ def test_data_in_the_same_segment_as_the_head_is_delivered(make_server: Any, con
     assert [client.recv_message(), client.recv_message()] == ["one", "two"]
 
 
-def test_messages_sent_before_the_connection_handler_returns_are_delivered_after_it(make_server: Any, connect: Any) -> None:
+def test_messages_sent_before_the_connection_handler_returns_are_delivered_after_it(
+    make_server: Any, connect: Any
+) -> None:
     server = make_server()
     order: list[str] = []
     release = gevent.event.Event()

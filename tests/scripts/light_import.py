@@ -24,5 +24,7 @@ assert gevent._hub_local.get_hub_if_exists() is None, "importing made a hub"
 import subprocess  # noqa: E402
 
 program = "import lws_gevent, sys; sys.exit(' '.join({'ssl', 'threading', 'logging.handlers'} & set(sys.modules)) or 0)"
-done = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {program}"], capture_output=True, text=True)
+done = subprocess.run(
+    [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}; {program}"], capture_output=True, text=True
+)
 assert done.returncode == 0, done.stderr

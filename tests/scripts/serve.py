@@ -42,11 +42,13 @@ if how["kind"] == "echo":
         counts["message"] += 1
         server.send(socket, message, binary)
 
-elif how["kind"] == "sink":
+elif how["kind"] == "sink_others":  # only short messages are echoed
 
     @server.on("message")
     def sink(socket: Any, message: Any, binary: bool) -> None:
         counts["message"] += 1
+        if len(message) <= 100_000:
+            server.send(socket, message, binary)
 
 elif how["kind"] == "flood":
 
