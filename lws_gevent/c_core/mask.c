@@ -3,9 +3,10 @@
 #include <string.h>
 
 /* Reading and writing through memcpy is safe at any address and compiles to plain moves. Nothing is touched outside
- * [destination, destination + length) and [source, source + length): ends are done by overlapping nothing, octet by octet. */
+ * [destination, destination + length) and [source, source + length). */
 
-#if defined(__GNUC__) || defined(__clang__)
+/* LWS_NO_VECTORS and LWS_NO_AVX2 are for the tests of what other machines and compilers get. */
+#if defined(__GNUC__) && !defined(LWS_NO_VECTORS)
 #define LWS_HAVE_VECTORS 1
 #endif
 
@@ -71,7 +72,7 @@ static inline __attribute__((always_inline)) size_t mask_vectors(uint8_t *destin
     return i;
 }
 
-#if defined(__x86_64__) || defined(__i386__)
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(LWS_NO_AVX2)
 #define LWS_HAVE_AVX2 1
 static __attribute__((target("avx2"))) size_t mask_avx2(uint8_t *destination, const uint8_t *source, size_t length,
                                                         uint64_t key) {
