@@ -1,7 +1,7 @@
 """Handlers that block: thousands of connections whose handlers all sleep at once.
 
-Two questions: what does such a connection need beside a bare gevent greenlet that sleeps, and does any connection wait for
-another one's handler.
+Two questions: what does such a connection need beside a bare gevent greenlet that sleeps, and does any connection wait
+for another one's handler.
 """
 
 from __future__ import annotations
@@ -76,8 +76,11 @@ def burst(cores: Cores) -> dict[str, float]:
 
 
 def nobody_waited(one: dict[str, float]) -> bool:
-    """Whether the sleeps ran side by side: what the burst took is one sleep and the CPU time (three times that, for a core
-    that others use too), far from the sleeps one after another."""
+    """Whether the sleeps ran side by side.
+
+    What the burst took is then one sleep and the CPU time (three times that, for a core that others use too), far from
+    the sleeps one after another.
+    """
     return one["seconds"] <= SLEEP + 3 * one["cpu_seconds"] < CONNECTIONS * SLEEP / 10
 
 

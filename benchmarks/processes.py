@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,19 +92,18 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def running_server(
-    command: Sequence[str], core: int | None = None, environment: Mapping[str, str] | None = None
-) -> Iterator[RunningServer]:
+def running_server(command: Sequence[str], core: int | None = None) -> Iterator[RunningServer]:
     """Starts a server, waits until it listens, and ends it afterwards.
 
     Raises:
         BenchmarkError: it ended or said nothing; the message is what it wrote.
     """
+    search_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))  # lws_gevent as it lies here
     with tempfile.NamedTemporaryFile("w") as errors:
         process = subprocess.Popen(
             list(command),
             cwd=ROOT,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "PYTHONPATH": search_path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -107,7 +107,10 @@ def row_summary(row: Row, measured: Measured) -> str:
             continue
         to = ratio(measured, name, REFERENCE)
         spread = f" [{number(min(found))}..{number(max(found))}]" if len(found) > 1 else ""
-        parts.append(f"{name} {number(median(measured, name))}{spread}" + (f" = {to:.3f} x ws" if to and name != REFERENCE else ""))
+        parts.append(
+            f"{name} {number(median(measured, name))}{spread}"
+            + (f" = {to:.3f} x ws" if to and name != REFERENCE else "")
+        )
     verdict = meets_must(row, measured)
     must = f" | must {row.must:g}: {_verdict(verdict)}" if row.must is not None and verdict is not None else ""
     distance = goal_distance(row, measured)
@@ -121,7 +124,13 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A Markdown table, the columns aligned so that it reads in a terminal too."""
     cells = [list(header), *map(list, lines)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
-    out = [[text.ljust(width) if column == 0 else text.rjust(width) for column, (text, width) in enumerate(zip(line, widths, strict=True))] for line in cells]
+    out = [
+        [
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in cells
+    ]
     rule = ["-" * width if column == 0 else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
     out.insert(1, rule)
     return "\n".join(f"| {' | '.join(line)} |" for line in out)
@@ -135,7 +144,11 @@ def targets_table(results: Results) -> str:
     """Where lws_gevent stands: beside ws, the limit, and what was to be reached."""
     lines = []
     for row, measured in _measured_rows(results):
-        distance, to_ws, to_limit = goal_distance(row, measured), ratio(measured, OURS, REFERENCE), ratio(measured, OURS, LIMIT)
+        distance, to_ws, to_limit = (
+            goal_distance(row, measured),
+            ratio(measured, OURS, REFERENCE),
+            ratio(measured, OURS, LIMIT),
+        )
         lines.append(
             [
                 row.title,
@@ -174,7 +187,9 @@ def latency_table(results: Results) -> str:
         for name, rounds in measured.items():
             reports = [one["load"] for one in rounds if "load" in one]
             if reports:
-                latency = [statistics.median(r["latency_us"][key] for r in reports) for key in ("p50", "p90", "p99", "max")]
+                latency = [
+                    statistics.median(r["latency_us"][key] for r in reports) for key in ("p50", "p90", "p99", "max")
+                ]
                 throughput = statistics.median(r["throughput"] for r in reports)
                 lines.append([row.title, name, f"{throughput:,.0f}", *map(number, latency)])
     return _table(["case", "server", "per second", "p50 us", "p90 us", "p99 us", "max us"], lines)
@@ -190,13 +205,16 @@ def blocked_text(results: Results) -> str:
     middle = {key: statistics.median(one[key] for one in measured["rounds"]) for key in measured["rounds"][0]}
     memory, waiting = blocked_verdict(measured)
     share = middle["connection_bytes"] / middle["greenlet_bytes"]
+    one_by_one = blocked.CONNECTIONS * blocked.SLEEP
     return (
-        f"{blocked.CONNECTIONS:,} connections whose handlers all sleep at once:\n"
-        f"- {number(middle['connection_bytes'])} bytes each, all in all; a bare gevent greenlet that sleeps needs "
-        f"{number(middle['greenlet_bytes'])}: ratio {share:.2f}, must be at most {blocked.MUST_MEMORY:g}: {_verdict(memory)}\n"
-        f"- one message to each in the same moment, {blocked.SLEEP * 1000:g} ms of sleep in each handler: all answered after "
-        f"{middle['seconds'] * 1000:,.0f} ms ({middle['cpu_seconds'] * 1000:,.0f} ms of CPU time; one after another the sleeps "
-        f"alone were {blocked.CONNECTIONS * blocked.SLEEP:,.0f} s). No connection waits for another: {_verdict(waiting)}"
+        f"{blocked.CONNECTIONS:,} connections whose handlers all sleep at once:\n\n"
+        f"- Memory: {number(middle['connection_bytes'])} bytes each, all in all; a bare gevent greenlet that sleeps "
+        f"needs {number(middle['greenlet_bytes'])}. Ratio {share:.2f}, must be at most {blocked.MUST_MEMORY:g}: "
+        f"**{_verdict(memory)}**.\n"
+        f"- Time: one message to each in the same moment, {blocked.SLEEP * 1000:g} ms of sleep in each handler: all are\n"
+        f"  answered after {middle['seconds'] * 1000:,.0f} ms, {middle['cpu_seconds'] * 1000:,.0f} ms of it CPU time "
+        f"(one after another the sleeps alone were {one_by_one:,.0f} s). No connection waits for another: "
+        f"**{_verdict(waiting)}**."
     )
 
 
@@ -209,7 +227,13 @@ def handler_source() -> str:
 
 def text(results: Results) -> str:
     """All of it, for the terminal."""
-    parts = [machine_text(results), targets_table(results), blocked_text(results), servers_table(results), latency_table(results)]
+    parts = [
+        machine_text(results),
+        targets_table(results),
+        blocked_text(results),
+        servers_table(results),
+        latency_table(results),
+    ]
     return "\n\n".join(part for part in (*parts, f"The handler measured:\n\n{results['handler']}") if part)
 
 
@@ -226,7 +250,9 @@ def _cpu_model() -> str:
 
 def new_results(servers: Sequence[str], cores: Cores, rounds: int, seconds: float) -> Results:
     """Results without figures yet: the circumstances."""
-    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    revision = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
     try:
         handler = handler_source()
     except ImportError as error:
@@ -279,8 +305,8 @@ def machine_text(results: Results) -> str:
         f"{server['title']} {server['version']}" for server in results["servers"].values() if server["version"]
     )
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, {machine['python']}; server and load on a core "
-        f"each; median of {results['rounds']} rounds. {versions}."
+        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, {machine['python']}; server and load "
+        f"on a core each; median of {results['rounds']} rounds. {versions}."
     )
 
 
@@ -295,7 +321,11 @@ def replace_section(document: str, name: str, content: str) -> str:
 
 def readme_table(results: Results) -> str:
     """A few servers and the ratio to ws, short enough for the README."""
-    names = [name for name in (OURS, REFERENCE, "picows", "socketify", "gevent-websocket", LIMIT) if name in results["servers"]]
+    names = [
+        name
+        for name in (OURS, REFERENCE, "picows", "socketify", "gevent-websocket", LIMIT)
+        if name in results["servers"]
+    ]
     lines = []
     for row, measured in _measured_rows(results):
         to = ratio(measured, OURS, REFERENCE)

@@ -67,8 +67,20 @@ IDLE_CONNECTIONS = 8_000
 TABLE = (
     Row("echo-1", "20 B, 64 connections, 1 in flight", _load("echo", 64), must=0.6, goal=Goal(1.15)),
     Row("echo-64", "20 B, 64 connections, 64 in flight", _load("echo", 64, 64), must=0.04, goal=Goal(2)),
-    Row("text-1", "text, 20 B, 64 connections, 1 in flight", _load("echo", 64, 1, 20, "--text"), must=0.6, goal=Goal(1.15)),
-    Row("text-64", "text, 20 B, 64 connections, 64 in flight", _load("echo", 64, 64, 20, "--text"), must=0.04, goal=Goal(2)),
+    Row(
+        "text-1",
+        "text, 20 B, 64 connections, 1 in flight",
+        _load("echo", 64, 1, 20, "--text"),
+        must=0.6,
+        goal=Goal(1.15),
+    ),
+    Row(
+        "text-64",
+        "text, 20 B, 64 connections, 64 in flight",
+        _load("echo", 64, 64, 20, "--text"),
+        must=0.04,
+        goal=Goal(2),
+    ),
     Row("echo-8000", "20 B, 8,000 connections, 1 in flight", _load("echo", 8000), must=0.5, goal=Goal(1.15)),
     Row("echo-64k", "64 KiB, 16 connections, 4 in flight", _load("echo", 16, 4, 65536), must=0.15, goal=Goal(1.2)),
     Row("echo-1m", "1 MiB, 4 connections, 1 in flight", _load("echo", 4, 1, 1 << 20), must=0.17, goal=Goal(1.05)),

@@ -1,8 +1,8 @@
 """`python -m benchmarks`: measures lws_gevent beside its peers, and prints, stores and publishes the result.
 
-For every case and round the servers are measured one after another, each in a fresh process pinned to one core, with the
-load on another. Compared is what the server process used per operation (CPU time of all its threads, private memory), as a
-ratio to Node ws in the same round; given is the median of the rounds.
+For every case and round the servers are measured one after another, each in a fresh process pinned to one core, with
+the load on another. Compared is what the server process used per operation (CPU time of all its threads, private
+memory), as a ratio to Node ws in the same round; given is the median of the rounds.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ def measure(row: Row, server_name: str, cores: Cores, seconds: float, warm_up: f
         return {"error": str(error)}
 
 
-def run_rows(rows: Iterable[Row], servers: Sequence[str], arguments: argparse.Namespace, cores: Cores) -> dict[str, Any]:
+def run_rows(
+    rows: Iterable[Row], servers: Sequence[str], arguments: argparse.Namespace, cores: Cores
+) -> dict[str, Any]:
     """Measures all rows; {row: {server: [one result per round]}}."""
     results: dict[str, Any] = {}
     for row in rows:
@@ -96,19 +98,31 @@ def _names(text: str) -> list[str]:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.split("\n")[0] if __doc__ else None
+    )
     parser.add_argument("--rounds", type=int, help="rounds of each measurement (default: 5)")
     parser.add_argument("--seconds", type=float, help="how long one measurement takes (default: 2)")
     parser.add_argument("--warm-up", type=float, help="seconds before it (default: 1)")
-    parser.add_argument("--quick", action="store_true", help=f"one short round of {', '.join(QUICK_SERVERS)}: a first look")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"one short round of {', '.join(QUICK_SERVERS)}: a first look"
+    )
     parser.add_argument("--rows", type=_names, help=f"only these, separated by commas: {', '.join((*ROWS, BLOCKED))}")
     parser.add_argument("--servers", type=_names, help=f"only these, separated by commas: {', '.join(SERVERS)}")
     parser.add_argument("--no-curves", action="store_true", help="leave out what only the plots need")
     parser.add_argument("--server-core", type=int, help="core of the server (default: the first)")
     parser.add_argument("--load-core", type=int, help="core of the load (default: the last)")
-    parser.add_argument("--output", type=Path, help=f"where to write the figures (default: {LATEST.relative_to(HERE.parent)} if all were measured)")
-    parser.add_argument("--update", action="store_true", help="put what is measured into the latest figures and the documentation")
-    parser.add_argument("--report-only", action="store_true", help="measure nothing, write the documentation from the latest figures")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help=f"where to write the figures (default: {LATEST.relative_to(HERE.parent)} if all were measured)",
+    )
+    parser.add_argument(
+        "--update", action="store_true", help="put what is measured into the latest figures and the documentation"
+    )
+    parser.add_argument(
+        "--report-only", action="store_true", help="measure nothing, write the documentation from the latest figures"
+    )
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a `must` is missed")
     arguments = parser.parse_args(argv)
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 5)

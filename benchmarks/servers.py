@@ -79,7 +79,8 @@ def _python_version(distribution: str, python: Callable[[], str] = peer_python) 
 
 
 def _ws_version() -> str:
-    code = f"console.log(require({str(HERE / 'node_modules' / 'ws' / 'package.json')!r}).version, 'on Node', process.version)"
+    package = HERE / "node_modules" / "ws" / "package.json"
+    code = f"console.log(require({str(package)!r}).version, 'on Node', process.version)"
     return subprocess.run(["node", "-e", code], capture_output=True, text=True).stdout.strip()
 
 
@@ -100,9 +101,14 @@ SERVERS: dict[str, Server] = {
             _our_version,
         ),
         Server(REFERENCE, "Node ws", _node, _ws_version),
-        Server("picows", "picows on uvloop", _python_peer("picows_server.py", "picows, uvloop"), _python_version("picows")),
         Server(
-            "socketify", "socketify (uWebSockets)", _python_peer("socketify_server.py", "socketify"), _python_version("socketify")
+            "picows", "picows on uvloop", _python_peer("picows_server.py", "picows, uvloop"), _python_version("picows")
+        ),
+        Server(
+            "socketify",
+            "socketify (uWebSockets)",
+            _python_peer("socketify_server.py", "socketify"),
+            _python_version("socketify"),
         ),
         Server(
             "websockets",
@@ -110,7 +116,12 @@ SERVERS: dict[str, Server] = {
             _python_peer("websockets_server.py", "websockets, uvloop"),
             _python_version("websockets"),
         ),
-        Server("aiohttp", "aiohttp on uvloop", _python_peer("aiohttp_server.py", "aiohttp, uvloop"), _python_version("aiohttp")),
+        Server(
+            "aiohttp",
+            "aiohttp on uvloop",
+            _python_peer("aiohttp_server.py", "aiohttp, uvloop"),
+            _python_version("aiohttp"),
+        ),
         Server(
             "gevent-websocket",
             "gevent-websocket",

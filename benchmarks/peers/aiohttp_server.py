@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import uvloop
 from aiohttp import WSMsgType, web
-
 from common import BACKLOG, MAX_PAYLOAD, announce, listen, parse_arguments
 
 connections: set[web.WebSocketResponse] = set()
 
 
-async def send(socket: web.WebSocketResponse, kind: WSMsgType, data: str | bytes) -> None:
+async def send(socket: web.WebSocketResponse, kind: WSMsgType, data: Any) -> None:
     if kind is WSMsgType.TEXT:
         await socket.send_str(data)
     elif kind is WSMsgType.BINARY:

@@ -1,5 +1,7 @@
-"""Nothing but greenlets: what gevent itself needs for so many that sleep. It waits for a line on stdin, starts them, says
-`ready` when all of them sleep, and ends with the next line."""
+"""Nothing but greenlets: what gevent itself needs for so many that sleep.
+
+It waits for a line on stdin, starts them, says `ready` when all of them sleep, and ends with the next line.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ import argparse
 import sys
 
 import gevent
-
 
 asleep = 0
 

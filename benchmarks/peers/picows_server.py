@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import uvloop
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
-
 from common import announce, listen, parse_arguments
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
 transports: set[WSTransport] = set()
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from socketify import App, AppListenOptions, CompressOptions, OpCode
-
 from common import MAX_PAYLOAD, announce, listen, parse_arguments
+from socketify import App, AppListenOptions, CompressOptions, OpCode
 
 app = App()
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import uvloop
-from websockets.asyncio.server import ServerConnection, broadcast, serve
-
 from common import MAX_PAYLOAD, announce, listen, parse_arguments
+from websockets.asyncio.server import ServerConnection, broadcast, serve
 
 connections: set[ServerConnection] = set()
 
@@ -30,7 +29,9 @@ async def main() -> None:
     arguments = parse_arguments("websockets on uvloop")
     listener = listen(arguments.port)
     handler = broadcast_all if arguments.broadcast else echo
-    server = await serve(handler, sock=listener, backlog=4096, compression=None, max_size=MAX_PAYLOAD, ping_interval=None)
+    server = await serve(
+        handler, sock=listener, backlog=4096, compression=None, max_size=MAX_PAYLOAD, ping_interval=None
+    )
     announce(listener.getsockname()[1])
     await server.serve_forever()
 
