@@ -76,7 +76,7 @@ class Inbox:
             if timeout is not None:
                 # Not gevent.Timeout: nothing may be thrown into this greenlet once it goes on.
                 timer = hub.loop.timer(max(timeout, 0))
-                timer.start(reader.switch, update=True)
+                timer.start(reader.switch, None, update=True)
             reader.get()
         finally:
             self._reader = None

@@ -124,7 +124,9 @@ def _subprotocols(name: str, value: Any) -> Any:
     names = _strings(name, value, "None, a list of str or a callable")
     for subprotocol in names:
         if not is_token(subprotocol):
-            raise ValueError(f"option {name!r}: a subprotocol must be a token (RFC 6455 section 4.1), not {subprotocol!r}")
+            raise ValueError(
+                f"option {name!r}: a subprotocol must be a token (RFC 6455 section 4.1), not {subprotocol!r}"
+            )
     return names
 
 

@@ -49,7 +49,7 @@ class WaitingSenders:
         try:
             if timeout is not None:
                 timer = hub.loop.timer(max(timeout, 0))
-                timer.start(sender.waiter.switch, update=True)
+                timer.start(sender.waiter.switch, None, update=True)
             sender.waiter.get()
             completed = sender.woken
         finally:

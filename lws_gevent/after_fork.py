@@ -1,0 +1,54 @@
+"""What becomes of running servers in a forked child (layer 2): they are stopped there, without a word to anybody.
+
+Parent and child share every connection. The child gives up its copies of the descriptors; it must neither shut them down
+nor touch the event loop's registrations, which may be the parent's until gevent has made the child's loop anew.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import _socket
+
+__all__ = ["call_in_child", "replace_descriptors"]
+
+_callbacks: weakref.WeakSet[Any] = weakref.WeakSet()
+_registered = False
+
+
+def call_in_child(owner: Any) -> None:
+    """From now on ``owner.after_fork_in_child()`` is called in each child that this process forks."""
+    global _registered
+    _callbacks.add(owner)
+    if not _registered and hasattr(os, "register_at_fork"):
+        _registered = True
+        os.register_at_fork(after_in_child=_in_child)
+
+
+def _in_child() -> None:
+    for owner in list(_callbacks):
+        owner.after_fork_in_child()
+
+
+def replace_descriptors(sockets: list[Any], then: Callable[[], None], loop: Any) -> None:
+    """Closes this process's copies of `sockets`; `then` runs in `loop`, if that ever turns, when their watchers may be
+    stopped.
+
+    In the place of each is put one end of a dead socket pair, because the event loop would not survive a watched
+    descriptor that is not open. It is readable, so that no watcher that was forgotten waits for ever.
+    """
+    here, there = _socket.socketpair()
+    there.close()
+    for sock in sockets:
+        os.dup2(here.fileno(), sock.fileno(), inheritable=False)
+    here.close()
+
+    def close() -> None:
+        then()
+        for sock in sockets:
+            sock.close()
+
+    loop.run_callback(close)

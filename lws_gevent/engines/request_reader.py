@@ -1,0 +1,63 @@
+"""Reading the one HTTP request with which a connection begins (layer 2, for the greenlet engine)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lws_gevent.handshake import Request, handshake_error
+
+if TYPE_CHECKING:
+    from lws_gevent.engines.greenlet_socket import GreenletSocket
+
+__all__ = ["read_body", "read_head"]
+
+_READ_SIZE = 16 * 1024
+
+
+def read_head(socket: GreenletSocket) -> tuple[Request, bytes] | None:
+    """The request, and the octets that came after its head; None when the connection ended before.
+
+    HandshakeError: it is refused. The whole head must come within ``handshake_timeout``.
+    """
+    settings = socket.context.settings
+    socket.limit_request(time.monotonic() + settings.handshake_timeout)
+    parse = socket.context.codec.parse_request
+    data = bytearray()
+    scanned = 0
+    while True:
+        octets = socket.read_request(_READ_SIZE)
+        if not octets:
+            return None
+        data += octets
+        result = parse(data, settings.max_header_size, scanned)
+        if not isinstance(result, int):
+            request, length = result
+            return request, bytes(data[length:])
+        scanned = result
+
+
+def read_body(socket: GreenletSocket, request: Request, rest: bytes) -> bool:
+    """Puts the body into the request; `rest` is what has come of it. False: the connection ended before.
+
+    HandshakeError: 413 over ``max_body_size``; 411 for a chunked body, whose length cannot be judged beforehand.
+    """
+    settings = socket.context.settings
+    if request.chunked:
+        raise handshake_error(411, "a request body needs a Content-Length")
+    length = request.content_length or 0
+    if length > settings.max_body_size:
+        raise handshake_error(413, "the request body is too large")
+    if not length:
+        return True
+    socket.limit_request(time.monotonic() + settings.handshake_timeout)
+    if request.headers.get("Expect", "").lower() == "100-continue" and not rest and request.version_minor:
+        socket.write_request_answer(b"HTTP/1.1 100 Continue\r\n\r\n")
+    body = bytearray(rest[:length])
+    while len(body) < length:
+        octets = socket.read_request(min(length - len(body), 64 * 1024))
+        if not octets:
+            return False
+        body += octets
+    request.body = bytes(body)
+    return True
