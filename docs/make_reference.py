@@ -13,6 +13,8 @@ import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gevent.server import StreamServer
+
 import lws_gevent
 
 FOLDER = Path(__file__).parent / "reference"
@@ -24,6 +26,9 @@ PAGES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "errors": ("Errors", lambda thing: inspect.isclass(thing) and issubclass(thing, BaseException)),
     "values": ("Values", lambda thing: True),
 }
+
+#: Pages beside those, written by hand.
+BY_HAND = {"options.md": "The options of a server", "events.md": "Its events", "commands.md": "The command lws-gevent"}
 
 
 def public_names() -> list[str]:
@@ -41,25 +46,47 @@ def text_of(thing: object) -> str:
     return re.sub(r"``([^`]+)``", r"`\1`", text)
 
 
+class Unquoted:
+    """An annotation that is a string (they are not evaluated), shown without its quotes."""
+
+    def __new__(cls, annotation: object) -> typing.Any:
+        return super().__new__(cls) if isinstance(annotation, str) else annotation
+
+    def __init__(self, annotation: object) -> None:
+        self.annotation = annotation
+
+    def __repr__(self) -> str:
+        return str(self.annotation)
+
+
 def signature_of(thing: Callable[..., object]) -> str:
     try:
         signature = inspect.signature(thing)
     except (TypeError, ValueError):
         return "(...)"
-    parameters = [parameter for name, parameter in signature.parameters.items() if name != "self"]
-    text = str(signature.replace(parameters=parameters))
-    text = re.sub(r"\b(?:typing|collections\.abc|lws_gevent(?:\.\w+)*|gevent(?:\.\w+)*)\.(?=[A-Z])", "", text)
-    return text.replace("'", "")
+    parameters = [
+        parameter.replace(annotation=Unquoted(parameter.annotation))
+        for name, parameter in signature.parameters.items()
+        if name != "self"
+    ]
+    text = str(signature.replace(parameters=parameters, return_annotation=Unquoted(signature.return_annotation)))
+    text = re.sub(r"<\w+\.\w+: (\d+)>", r"\1", text)  # a member of an enumeration: its value
+    return re.sub(r"\b(?:typing|collections\.abc|lws_gevent(?:\.\w+)*|gevent(?:\.\w+)*)\.(?=[A-Z])", "", text)
 
 
 def members(cls: type) -> Iterator[tuple[str, object]]:
-    """The public attributes that lws_gevent itself defines, in the order of their definition, bases last."""
+    """The public attributes that lws_gevent itself defines, in the order of their definition, bases last; without what is
+    there for gevent to call."""
     seen: set[str] = set()
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] != "lws_gevent":
             continue
         for name, value in vars(base).items():
-            if name not in seen and (not name.startswith("_") or name in ("__iter__", "__enter__")):
+            hook = name in ("handle", "after_fork_in_child") or (
+                hasattr(StreamServer, name) and name not in ("start", "stop", "close")
+            )
+            public = not name.startswith("_") or name in ("__iter__", "__enter__")
+            if public and not hook and name not in seen:
                 seen.add(name)
                 if inspect.getdoc(getattr(cls, name, value)) and (callable(value) or isinstance(value, property)):
                     yield name, value
@@ -95,7 +122,7 @@ def pages() -> dict[str, str]:
         index.append(
             f"| [`{name}`]({page}.md) | {text_of(thing).partition(chr(10) + chr(10))[0].replace(chr(10), ' ')} |"
         )
-    index += ["", "The command line: [commands.md](commands.md)."]
+    index += ["", *(f"- [{title}]({page})" for page, title in BY_HAND.items())]
     texts = {f"{page}.md": "\n".join(rows).rstrip() + "\n" for page, rows in lines.items()}
     return {"index.md": "\n".join(index) + "\n", **texts}
 

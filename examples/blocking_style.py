@@ -9,6 +9,7 @@ python examples/blocking_style.py [PORT]
 import sys
 
 import lws_gevent
+from lws_gevent import CloseCode
 
 server = lws_gevent.Server(host="127.0.0.1", port=int(sys.argv[1]) if len(sys.argv) > 1 else 3000)
 
@@ -20,6 +21,9 @@ def connection(socket: lws_gevent.Socket) -> None:
         name = socket.recv(timeout=60)
     except TimeoutError:
         socket.close(4000, "no name within a minute")
+        return
+    if not isinstance(name, str):
+        socket.close(CloseCode.UNSUPPORTED_DATA, "text, please")
         return
     socket.send(f"Hello {name}. Send numbers, and I add them up; 'sum' ends.")
     total = 0

@@ -82,7 +82,7 @@ def test_only_the_given_path_upgrades_and_the_page_connects_to_it() -> None:
     with lws_gevent("echo", "--port", "0", "--path", "/chat</script>") as server:
         address = listening(server)
         body = get(address)[1]
-        path = re.search(r"location\.host \+ (\".*?\");", body)
+        path = re.search(r"location\.host \+ (\".*?\")\);", body)
         assert path is not None and json.loads(path[1]) == "/chat</script>" and "chat</script>" not in body
     with lws_gevent("echo", "--port", "0", "--path", "/chat") as server:
         address = listening(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import pytest
 from client import Client
 from helpers import environment
 from tools import Process
+
+from lws_gevent.context import SERVER_EVENTS
+from lws_gevent.options import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -49,6 +53,16 @@ def test_the_first_server_of_the_page_works_as_written(page: str, greeting: list
         client.close_handshake(1000, "bye")
         if greeting:
             assert server.line().startswith("left: ('127.0.0.1', ") and server.output.endswith(b" 1000 bye\n")
+
+
+def test_every_option_and_event_is_documented_with_its_default() -> None:
+    options = (ROOT / "docs" / "reference" / "options.md").read_text()
+    rows = {name: row for row in options.splitlines() if row.startswith("| `") for name in re.findall(r"`(\w+)`", row)}
+    for field in dataclasses.fields(Settings):
+        default = f'"{field.default}"' if isinstance(field.default, str) else str(field.default)
+        assert f"| `{default}` |" in rows[field.name], field.name
+    events = (ROOT / "docs" / "reference" / "events.md").read_text()
+    assert set(SERVER_EVENTS) <= set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|([^|]*)\|", events, re.M))))
 
 
 def test_the_reference_is_what_the_docstrings_say() -> None:
