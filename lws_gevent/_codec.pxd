@@ -17,6 +17,7 @@ cdef class MessageAssembly:
         return self._capacity - self.length
 
     cdef uint8_t *reserve(self, size_t upcoming) except NULL
+    cdef int adopt(self, bytes octets) except -1
     cdef uint8_t *extend(self, size_t count) except NULL
     cdef int append(self, const uint8_t *data, size_t length) except -1
     cdef int commit(self, size_t count) except -1

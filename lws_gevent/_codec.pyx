@@ -13,7 +13,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport SIZE_MAX, UINT32_MAX, UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy, memmove
@@ -87,6 +87,15 @@ cdef class MessageAssembly:
             else:
                 self._resize(min(wanted, _doubled(self._capacity)))
         return <uint8_t *>memory_of(self._bytes) + self.length
+
+    cdef int adopt(self, bytes octets) except -1:
+        """Uses the memory of `octets`, whose length is that of the message to come, and which nobody but the caller holds: the caller
+        gives it up. For an empty assembly."""
+        self.clear()
+        Py_INCREF(octets)
+        self._bytes = <PyObject *>octets
+        self._capacity = self._announced = <size_t>PyBytes_GET_SIZE(octets)
+        return 0
 
     cdef uint8_t *extend(self, size_t count) except NULL:
         """Where `count` octets can be put, all of them."""

@@ -62,7 +62,19 @@ cdef extern from *:
     static Py_ssize_t lws_references(PyObject *object) {
         return Py_REFCNT(object);
     }
+    #if defined(__GNUC__)
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    #endif
+    /* A bytes object that only we hold is about to get other contents: so it has no hash yet. */
+    static void lws_forget_hash(PyObject *octets) {
+        ((PyBytesObject *)octets)->ob_shash = -1;
+    }
+    #if defined(__GNUC__)
+    #pragma GCC diagnostic pop
+    #endif
     """
+    void lws_forget_hash(object octets)
     bint lws_has_weak_references(object thing)
     bint lws_has_context()
     Py_ssize_t lws_references(object thing)
@@ -80,6 +92,10 @@ cdef enum:
     AHEAD_LIMIT = 65536      # received and kept for a connection whose handler is blocked (rule 1)
     INBOX_LIMIT = 65536      # received and kept for a connection in blocking style
     PONG_LIMIT = 16384       # with more than this unsent only the latest ping is answered (RFC 6455 section 5.5.3)
+    SPARE_MINIMUM = 131072   # messages from this size on are received into the memory of earlier ones where possible
+    SPARE_COUNT = 8          # of those that are kept for that, for a second or two
+    SPARE_MAXIMUM = 4194304  # the largest that is kept
+    BULKY_READ = 4096        # see Flag.BULKY
     DIRECT_MINIMUM = 16384   # with at least this to come a frame is received into its message's own memory
     TURN_OCTETS = 1048576    # read for one connection before another has its turn (rule 8)
     TURN_CALLS = 256         # handler calls, likewise
@@ -137,6 +153,7 @@ cdef enum Flag:
     FAILED = 1 << 19         # a handler failed: messages are no longer delivered
     LISTED = 1 << 20         # in the wheel of deadlines
     COUNTED = 1 << 21        # no longer counted as open
+    BULKY = 1 << 22          # its last message was large: a small read brings the next one's header, the rest is not copied
 
 
 cdef union Address:
@@ -417,7 +434,8 @@ cdef class Socket:
         send_control(self, LWS_PONG, data)
 
     def pause(self):
-        """Stops reading: what the peer sends waits in the operating system until `resume`."""
+        """No message events until `resume`: what the peer sends waits, within bounds, then in its own buffers. Pings are answered
+        meanwhile; the end of the connection ends the pause too."""
         check_open(self)
         self.flags |= PAUSED
         self.engine.reactor.update_interest(self)
@@ -546,6 +564,7 @@ cdef int queue_octets(
     cdef bint deferring = reactor.in_round or reactor.is_handling(socket)
     cdef size_t total = header_length + length
     cdef Rare rare
+    socket.engine.octets_sent += total
     if deferring and length <= COPY_LIMIT:
         if reactor.cork_owner is socket:
             if total > CORK_SIZE - reactor.cork_length:
@@ -636,6 +655,7 @@ cdef inline bint is_over(Socket socket):
 
 
 cdef object dropped(Socket socket, message, binary):
+    socket.engine.dropped += 1
     socket.engine.reactor.deliver_later(socket, "dropped", (message, binary))
     return False
 
@@ -677,6 +697,8 @@ cdef object send_message(Socket socket, message, binary):
         return send_message(socket, message_payload(message), False if binary is not None and not binary else True)
     if waited:
         pass_on(socket)
+    if socket.engine is not None:
+        socket.engine.messages_sent += 1
     return True
 
 
@@ -697,6 +719,8 @@ cdef object send_prepared(Socket socket, prepared, binary):
         queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(frame), <size_t>PyBytes_GET_SIZE(frame), frame)
     if waited:
         pass_on(socket)
+    if socket.engine is not None:
+        socket.engine.messages_sent += 1
     return True
 
 
@@ -746,6 +770,8 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
     )
     if waited:
         pass_on(socket)
+    if socket.engine is not None:
+        socket.engine.messages_sent += 1
     return True
 
 
@@ -944,6 +970,8 @@ cdef class Reactor:
     cdef Socket cork_owner
     cdef size_t cork_length
     cdef lws_request *request
+    cdef list spares             # large messages that were delivered: their memory serves again when nobody else holds them
+    cdef bint spares_used
     cdef list dirty
     cdef list ready
     cdef list serving            # the ready list of the current round
@@ -977,6 +1005,7 @@ cdef class Reactor:
         self.hub_switch = self.hub.switch
         self.thread = PyThread_get_thread_ident()
         self.process = os.getpid()
+        self.spares = []
         self.dirty = []
         self.ready = []
         self.serving = []
@@ -1241,12 +1270,18 @@ cdef class Reactor:
         cdef ParkedEngine engine = socket.engine
         cdef PyObject *arguments[4]
         cdef object kind
+        engine.messages_received += 1
         if socket.flags & (CLAIMED | OWN_CLOSE | FAILED):
             if socket.flags & CLAIMED and not socket.flags & FAILED:
                 socket.rare.inbox.put(message)
             return 0
         turn.calls -= 1
         if engine.message_function is None:
+            if not engine.has_message:  # nobody listens and the connection has ended: recv() can still fetch it
+                if rare_of(socket).inbox is None:
+                    socket.rare.inbox = Inbox(LowWater(socket))
+                socket.rare.inbox.put(message)
+                return 0
             self.deliver(turn, socket, "message", (message, binary, 0))
             return 0
         turn.event = "message"
@@ -1322,13 +1357,14 @@ cdef class Reactor:
             ):
                 assembly = rare.assembly
                 target = assembly.reserve(socket.protocol.frame_remaining)
-                space = assembly._capacity - assembly.length
+                space = assembly.room()
                 if space > socket.protocol.frame_remaining:
                     space = socket.protocol.frame_remaining
                 got = recv(socket.descriptor, target, space, MSG_DONTWAIT)
                 if got > 0:
                     socket.last_receive = self.now
                     socket.flags &= ~<uint32_t>PINGED
+                    socket.engine.octets_received += <uint64_t>got
                     turn.octets -= <size_t>got if <size_t>got < turn.octets else turn.octets
                     self.take_direct(turn, socket, assembly, target, <size_t>got)
                     if <size_t>got < space:
@@ -1342,6 +1378,8 @@ cdef class Reactor:
                     self.end -= self.position
                     self.position = 0
                 space = BUFFER_SIZE - self.end
+                if socket.flags & BULKY and space > BULKY_READ:
+                    space = BULKY_READ
                 if space == 0:
                     raise RuntimeError("the receive buffer is full of octets that were not decoded")
                 got = recv(socket.descriptor, self.buffer + self.end, space, MSG_DONTWAIT)
@@ -1349,6 +1387,7 @@ cdef class Reactor:
                     self.end += <size_t>got
                     socket.last_receive = self.now
                     socket.flags &= ~<uint32_t>PINGED
+                    socket.engine.octets_received += <uint64_t>got
                     turn.octets -= <size_t>got if <size_t>got < turn.octets else turn.octets
                     if <size_t>got < space:
                         if self.decode(turn, socket):
@@ -1382,9 +1421,19 @@ cdef class Reactor:
             return 0
         assembly.commit(length)
         if event.kind == LWS_EVENT_DATA and event.last:
-            socket.rare.assembly = None
-            self.deliver_message(turn, socket, assembly.finish(event.opcode == LWS_TEXT), event.opcode == LWS_BINARY)
+            self.deliver_message(turn, socket, self.finish_message(socket, &event), event.opcode == LWS_BINARY)
         return 0
+
+    cdef object finish_message(self, Socket socket, lws_event *event):
+        """The message that has come in parts."""
+        message = socket.rare.assembly.finish(event.opcode == LWS_TEXT)
+        socket.rare.assembly = None
+        if event.opcode == LWS_BINARY and SPARE_MINIMUM <= len(message) <= SPARE_MAXIMUM:
+            self.keep_spare(message)
+            socket.flags |= BULKY
+        else:
+            socket.flags &= ~<uint32_t>BULKY
+        return message
 
     cdef int decode(self, Turn turn, Socket socket) except -1:
         """Decodes and delivers what was received. 1: it is all consumed but for part of a frame; 0: delivering has to stop."""
@@ -1440,11 +1489,9 @@ cdef class Reactor:
                     self.take_part(socket, &event)
                     self.consume(socket, shared, consumed)
                     if event.last:
-                        rare = socket.rare
-                        message = rare.assembly.finish(event.opcode == LWS_TEXT)
-                        rare.assembly = None
-                        self.deliver_message(turn, socket, message, event.opcode == LWS_BINARY)
-                        message = None
+                        self.deliver_message(
+                            turn, socket, self.finish_message(socket, &event), event.opcode == LWS_BINARY
+                        )
             elif event.kind == LWS_EVENT_NONE:
                 self.consume(socket, shared, consumed)
                 return 1
@@ -1472,9 +1519,34 @@ cdef class Reactor:
         cdef Rare rare = rare_of(socket)
         if rare.assembly is None:
             rare.assembly = MessageAssembly.__new__(MessageAssembly)
+            if event.fin and event.length + event.frame_remaining >= SPARE_MINIMUM and event.opcode == LWS_BINARY:
+                self.use_spare(rare.assembly, event.length + event.frame_remaining)
         if event.length > 0:
             rare.assembly.reserve(event.length + event.frame_remaining)
             rare.assembly.append(event.data, event.length)
+        return 0
+
+    cdef int use_spare(self, MessageAssembly assembly, uint64_t length) except -1:
+        """Has a large message received into the memory of an earlier one of the same length that nobody holds any more. Memory that
+        comes fresh from the system costs more than what is received into it."""
+        cdef Py_ssize_t index
+        for index in range(len(self.spares)):
+            spare = self.spares[index]
+            if <uint64_t>PyBytes_GET_SIZE(spare) == length and lws_references(spare) == 2:
+                del self.spares[index]
+                lws_forget_hash(spare)
+                assembly.adopt(spare)
+                self.spares_used = True
+                break
+        return 0
+
+    cdef int keep_spare(self, object message) except -1:
+        """Keeps a large message's memory for the next one."""
+        if len(self.spares) >= SPARE_COUNT:
+            self.spares.pop(0)
+        self.spares.append(message)
+        if self.listed == 0:
+            self.timer.start(self._on_tick, update=True)
         return 0
 
     cdef int take_control(self, Turn turn, Socket socket, bint is_ping, bytes payload) except -1:
@@ -1557,7 +1629,7 @@ cdef class Reactor:
             if socket.rare.events is None:
                 socket.rare.events = []
             socket.rare.events.append(("error", (error,)))
-        self.fail(socket, event.code, "", False)
+        self.fail(socket, event.code, problem, False)
         return 0
 
     cdef int fail(self, Socket socket, uint16_t code, str reason, bint at_once) except -1:
@@ -1573,7 +1645,7 @@ cdef class Reactor:
             self.disconnect(socket)
             return 0
         if not socket.flags & (CLOSE_SENT | LOST):
-            payload = close_payload(code, reason)
+            payload = close_payload(code)  # the reason is for our side: it would tell the peer nothing that it can use
             socket.flags |= CLOSE_SENT
             queue_frame(socket, LWS_CLOSE, True, <const uint8_t *>PyBytes_AS_STRING(payload), <size_t>len(payload), None)
         self.end_waiting(socket)
@@ -1614,6 +1686,7 @@ cdef class Reactor:
             if got > 0:
                 socket.last_receive = self.now
                 socket.flags &= ~<uint32_t>PINGED
+                socket.engine.octets_received += <uint64_t>got
                 rare = rare_of(socket)
                 pending_append(rare, self.buffer, <size_t>got)
                 if socket.state == OPEN:
@@ -1623,8 +1696,7 @@ cdef class Reactor:
         if over or (got <= 0 and events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)):
             if over:
                 socket.flags |= ENDED
-            if not socket.flags & PAUSED:
-                self.lose(socket)
+            self.lose(socket)
             if not socket.flags & BUSY:
                 if socket.flags & ENDED and (socket.rare is None or socket.rare.pending_end == 0):
                     self.disconnect(socket)
@@ -1818,7 +1890,7 @@ cdef class Reactor:
         socket.flags |= OPENED
         socket.last_receive = self.now
         engine.open_count += 1
-        engine.accepted += 1
+        engine.opened += 1
         if engine.max_lifetime > 0:
             rare_of(socket).opened = self.now
         self.set_deadline(socket)
@@ -2076,6 +2148,7 @@ cdef class Reactor:
         Py_INCREF(socket)
         self.slots[descriptor] = <PyObject *>socket
         engine.connection_count += 1
+        engine.accepted += 1
         self.count_registered(1)
         self.set_deadline(socket)
         return socket
@@ -2084,6 +2157,7 @@ cdef class Reactor:
         if socket.flags & OPENED and not socket.flags & COUNTED:
             socket.flags |= COUNTED
             socket.engine.open_count -= 1
+            socket.engine.ended_count += 1
         return 0
 
     cdef int disconnect(self, Socket socket) except -1:
@@ -2247,7 +2321,8 @@ cdef class Reactor:
         self.listed += 1
         if self.listed == 1:
             self.swept = self.now
-            self.timer.start(self._on_tick, update=True)
+            if not self.spares:
+                self.timer.start(self._on_tick, update=True)
         return 0
 
     cdef int unlist(self, Socket socket) except -1:
@@ -2263,7 +2338,7 @@ cdef class Reactor:
         socket.timer_previous = -1
         socket.flags &= ~<uint32_t>LISTED
         self.listed -= 1
-        if self.listed == 0:
+        if self.listed == 0 and not self.spares:
             self.timer.stop()
         return 0
 
@@ -2273,6 +2348,13 @@ cdef class Reactor:
         cdef int32_t descriptor
         cdef uint32_t second
         self.read_clock()
+        if not self.spares_used:
+            self.spares = []
+        self.spares_used = False
+        if self.listed == 0:
+            if not self.spares:
+                self.timer.stop()
+            return
         due = []
         if self.now - self.swept > WHEEL_SIZE:
             self.swept = self.now - WHEEL_SIZE
@@ -2423,11 +2505,9 @@ cdef bint wants_to_read(Socket socket, bint by_owner):
         return False
     if flags & (REFUSED | OWN_CLOSE | FAILED):
         return True
-    if flags & PAUSED:
-        return False
     if flags & CLAIMED:
         return socket.rare.inbox.size < INBOX_LIMIT
-    if flags & ANSWERING or not by_owner and flags & BUSY or socket.state != CONNECTING and not socket.engine.has_message:
+    if flags & (ANSWERING | PAUSED) or not by_owner and flags & BUSY or socket.state != CONNECTING and not socket.engine.has_message:
         return socket.rare is None or pending_length(socket.rare) < AHEAD_LIMIT
     return True
 
@@ -2508,8 +2588,15 @@ cdef class ParkedEngine:
     cdef Py_ssize_t max_connections
     cdef readonly Py_ssize_t connection_count
     cdef readonly Py_ssize_t open_count
-    cdef readonly uint64_t accepted
-    cdef readonly uint64_t refused
+    cdef uint64_t accepted
+    cdef uint64_t refused
+    cdef uint64_t opened
+    cdef uint64_t ended_count
+    cdef uint64_t messages_received
+    cdef uint64_t messages_sent
+    cdef uint64_t octets_received
+    cdef uint64_t octets_sent
+    cdef uint64_t dropped
     cdef object ended            # set while a shutdown waits for the count to reach zero
     cdef bytes target_octets     # the last request target, and its str: most connections share one
     cdef object target_text
@@ -2637,7 +2724,17 @@ cdef class ParkedEngine:
         return [socket for socket in self.sockets() if socket.flags & OPENED and socket.state < CLOSED]
 
     def stats(self):
-        return {}
+        return {
+            "accepted": self.accepted,
+            "refused": self.refused,
+            "opened": self.opened,
+            "closed": self.ended_count,
+            "messages_received": self.messages_received,
+            "messages_sent": self.messages_sent,
+            "octets_received": self.octets_received,
+            "octets_sent": self.octets_sent,
+            "dropped": self.dropped,
+        }
 
     def shutdown(self, code, timeout):
         cdef Socket socket
