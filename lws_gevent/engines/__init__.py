@@ -21,7 +21,7 @@ def choose(name: str = "auto") -> type[Engine]:
         raise ValueError(f"unknown engine {name!r}: known are 'auto', 'parked' and 'greenlet'")
     if name != "greenlet":
         try:
-            return _parked()
+            return _load_parked()
         except ImportError:
             if name == "parked":
                 raise
@@ -30,7 +30,7 @@ def choose(name: str = "auto") -> type[Engine]:
     return GreenletEngine
 
 
-def _parked() -> type[Engine]:
+def _load_parked() -> type[Engine]:
     if not sys.platform.startswith("linux"):
         raise ImportError(f"the engine 'parked' needs epoll, which {sys.platform} does not have; use 'greenlet'")
     if os.environ.get("LWS_GEVENT_PURE_PYTHON") == "1":
