@@ -190,21 +190,28 @@ cdef int _get_octets(object payload, Py_buffer *view) except -1:
     return 0
 
 
+cdef uint32_t _key_of(object key) except? 0:
+    """A masking key in memory order, see mask.h."""
+    cdef uint32_t masking_key
+    cdef bytes octets = <bytes>key if type(key) is bytes else bytes(memoryview(key))
+    if PyBytes_GET_SIZE(octets) != 4:
+        raise ValueError("a masking key has four octets")
+    memcpy(&masking_key, PyBytes_AS_STRING(octets), 4)
+    return masking_key
+
+
 def encode_frame(payload, int opcode, bint fin=True, bint rsv1=False, masking_key=None):
     """One complete frame (RFC 6455 section 5.2) as bytes; see _codec.pyi."""
     cdef Py_buffer view
     cdef uint8_t header[LWS_MAX_HEADER]
     cdef uint32_t key = 0
     cdef size_t header_length
-    cdef bytes frame, key_octets
+    cdef bytes frame
     cdef uint8_t *out
     if not 0 <= opcode <= 15:
         raise ValueError("an opcode has four bits")
     if masking_key is not None:
-        key_octets = bytes(memoryview(masking_key))
-        if len(key_octets) != 4:
-            raise ValueError("a masking key has four octets")
-        memcpy(&key, PyBytes_AS_STRING(key_octets), 4)
+        key = _key_of(masking_key)
     _get_octets(payload, &view)
     try:
         if view.len > PY_SSIZE_T_MAX - <Py_ssize_t>LWS_MAX_HEADER:
@@ -232,11 +239,8 @@ cdef inline void _copy_payload(uint8_t *out, const uint8_t *payload, size_t leng
 def apply_mask(data, key):
     """`data` masked or unmasked with the four octets `key` (RFC 6455 section 5.3), as bytes; see _codec.pyi."""
     cdef Py_buffer view
-    cdef uint32_t masking_key
-    cdef bytes key_octets = bytes(memoryview(key)), result
-    if len(key_octets) != 4:
-        raise ValueError("a masking key has four octets")
-    memcpy(&masking_key, PyBytes_AS_STRING(key_octets), 4)
+    cdef uint32_t masking_key = _key_of(key)
+    cdef bytes result
     _get_octets(data, &view)
     try:
         result = PyBytes_FromStringAndSize(NULL, view.len)
