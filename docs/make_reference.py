@@ -75,8 +75,8 @@ def signature_of(thing: Callable[..., object]) -> str:
 
 
 def members(cls: type) -> Iterator[tuple[str, object]]:
-    """The public attributes that lws_gevent itself defines, in the order of their definition, bases last; without what is
-    there for gevent to call."""
+    """The public attributes that lws_gevent itself defines, in the order of their definition, bases last; without what
+    is there for gevent to call."""
     seen: set[str] = set()
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] != "lws_gevent":
