@@ -193,7 +193,7 @@ class TestProtocol:
         assert outcome(compiled, role, options, stream, sizes, drain_always, close_at) == expected
 
     @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
-    @profile(150)
+    @profile(100)
     @given(data=st.data())
     def test_chunks_make_no_difference(self, codec: Codec, data: Any) -> None:
         """F9: a stream in chunks gives what it gives whole (when all is drained at once, pongs merge in both)."""
@@ -401,7 +401,7 @@ class TestParseRequest:
         assert parse(compiled, data, limit) == expected
 
     @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
-    @profile(150)
+    @profile(100)
     @given(data=heads(), sizes=st.lists(st.integers(1, 40), max_size=30))
     def test_h12_chunks_make_no_difference(self, codec: Codec, data: bytes, sizes: list[int]) -> None:
         assert parse(codec, data, 10_000, sizes) == parse(codec, data, 10_000)
