@@ -29,7 +29,7 @@ EXAMPLES = {"default": 1, "long": 100}[os.environ.get("LWS_GEVENT_HYPOTHESIS_PRO
 TWIN = CODECS[-1]
 
 
-def profile(examples: int) -> Any:
+def profile(examples: int) -> settings:
     """Bounded by examples, never by time: the machine may be slow."""
     return settings(
         max_examples=examples * EXAMPLES,
@@ -80,7 +80,7 @@ def good_messages(draw: Any, mask: bool) -> bytes:
         whole = draw(st.text(max_size=20).map(str.encode))
         opcode = draw(st.sampled_from([1, 2]))
         cuts = [0, *sorted(draw(st.lists(st.integers(0, len(whole)), max_size=4))), len(whole)]
-        frames = []
+        frames: list[bytes] = []
         for begin, end in pairwise(cuts):
             frames.append(
                 encode(0 if frames else opcode, whole[begin:end], fin=len(frames) == len(cuts) - 2, mask=mask)
@@ -129,7 +129,7 @@ def streams(draw: Any, mask: bool) -> bytes:
     return data
 
 
-chunk_sizes = st.one_of(
+chunk_sizes: st.SearchStrategy[list[int]] = st.one_of(
     st.just([]),
     st.integers(1, 20).map(lambda size: [size] * 10_000),
     st.lists(st.integers(1, 300), max_size=30),
@@ -330,7 +330,7 @@ def heads(draw: Any) -> bytes:
         gap = draw(st.sampled_from([" ", " ", " ", "  ", "\t"]))
         lines = [f"{method}{gap}{draw(targets)} {version}\r\n", "Host: a\r\n" if draw(st.booleans()) else ""]
         lines += draw(st.lists(header_lines, max_size=6))
-    data = ("".join(lines) + draw(st.sampled_from(["\r\n", "\r\n", "\r\n", "\n", "\r\n\r\n"]))).encode(
+    data: bytes = ("".join(lines) + draw(st.sampled_from(["\r\n", "\r\n", "\r\n", "\n", "\r\n\r\n"]))).encode(
         "latin-1", "replace"
     )
     for _ in range(draw(st.sampled_from([0, 0, 0, 0, 0, 1, 2]))):

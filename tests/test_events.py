@@ -130,9 +130,11 @@ def test_a_listener_that_needs_a_keyword_is_refused(emitter: Recorder) -> None:
 
 @pytest.mark.parametrize("listener", [5, "name", b""])
 def test_only_callables_are_listeners(emitter: Recorder, listener: Any) -> None:
-    for register in (emitter.on, emitter.once, emitter.on("message")):
+    for register in (emitter.on, emitter.once):
         with pytest.raises(TypeError, match="callable"):
-            register("message", listener) if register.__name__ in ("on", "once") else register(listener)
+            register("message", listener)
+    with pytest.raises(TypeError, match="callable"):
+        emitter.on("message")(listener)
     assert emitter.listeners("message") == ()
 
 

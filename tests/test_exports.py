@@ -40,7 +40,7 @@ HEAVY = (
         "gevent.pywsgi",
         "gevent.threadpool",
         "gevent.monkey",
-            "asyncio",
+        "asyncio",
         "threading",
     ),
     *("logging.handlers", "logging.config", "multiprocessing", "concurrent.futures", "subprocess", "wsproto", "h11"),
