@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import _socket
@@ -33,12 +32,11 @@ def _in_child() -> None:
         owner.after_fork_in_child()
 
 
-def replace_descriptors(sockets: list[Any], then: Callable[[], None], loop: Any) -> None:
-    """Closes this process's copies of `sockets`; `then` runs in `loop`, if that ever turns, when their watchers may be
-    stopped.
+def replace_descriptors(sockets: list[Any], watchers: list[Any], loop: Any) -> None:
+    """Closes this process's copies of `sockets`; their `watchers` are stopped when `loop` turns, if it ever does.
 
-    In the place of each is put one end of a dead socket pair, because the event loop would not survive a watched
-    descriptor that is not open. It is readable, so that no watcher that was forgotten waits for ever.
+    In the place of each is put one end of a dead socket pair until then, because the event loop would not survive a
+    watched descriptor that is not open.
     """
     here, there = _socket.socketpair()
     there.close()
@@ -47,7 +45,9 @@ def replace_descriptors(sockets: list[Any], then: Callable[[], None], loop: Any)
     here.close()
 
     def close() -> None:
-        then()
+        for watcher in watchers:
+            watcher.stop()
+            watcher.close()
         for sock in sockets:
             sock.close()
 

@@ -1,7 +1,7 @@
-"""What an engine knows of its server (layer 2): the settings, the listeners, and the two places where user code is called.
+"""What an engine knows of its server (layer 2): the settings, the listeners, and how user code is called.
 
-`Context.deliver` is the boundary around every handler, `Context.decide` judges a request head. Both may block and must run
-in a greenlet, never in the hub.
+`Context.deliver` is the boundary around every handler, `Context.decide` judges a request. Both may block and must run in a
+greenlet, never in the hub.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Context:
 
         `socket` is the connection that fails (1011) when one of them raises. Nothing that a handler raises comes out of
         here: an Exception or a stray gevent.Timeout becomes the ``error`` event, GreenletExit ends the connection
-        quietly, KeyboardInterrupt and SystemExit go to the hub as those of any greenlet do, and our own ConnectionClosed
-        is no error at all. A listener that raised keeps the others from nothing; a kill does.
+        quietly, KeyboardInterrupt and SystemExit go to the hub as those of any greenlet do, and our ConnectionClosed is
+        no error at all. A listener that raised keeps the others from nothing; a kill does.
         """
         results = []
         for function, arity, _ in self.emitter._take_listeners(event):
@@ -185,13 +185,15 @@ class Context:
                     answer = result
             if answer is None:
                 return None
+            if isinstance(answer, (str, bytes)):
+                answer = (200, None, answer)
             return Decision(False, http_response(request.method, *_three(answer, "an http listener")))
         except BaseException as error:
             self._request_failed(error, socket)
             return _refuse(500, "internal error")
 
     def _origin_is_allowed(self, headers: Headers) -> bool:
-        """RFC 6455 section 10.2. A browser always sends its origin, so who sends none is not a page of somebody else's."""
+        """RFC 6455 section 10.2. A browser always sends its origin: who sends none is no page of somebody else's."""
         allowed = self.settings.origins
         if allowed is None:
             return True

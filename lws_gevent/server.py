@@ -252,7 +252,7 @@ class Server(StreamServer):  # type: ignore[misc]
 
     @property
     def connections(self) -> list[Socket]:
-        """The open connections, a snapshot."""
+        """The connections that are open or closing, a snapshot."""
         return self._engine.connections()
 
     def stats(self) -> dict[str, int]:
@@ -298,7 +298,8 @@ class Server(StreamServer):  # type: ignore[misc]
         """For gevent: makes the listening socket. OSError, which names the address, when it cannot be had."""
         fresh = not hasattr(self, "socket")
         if fresh and self.address is not None:
-            self.socket = listening.open_listener(self.address[:2], self.backlog)
+            address = self.address if isinstance(self.address, str) else self.address[:2]
+            self.socket = listening.open_listener(address, self.backlog)
             self.family = self.socket.family
             if isinstance(self.address, str):
                 status = os.lstat(self.address)
@@ -425,22 +426,17 @@ class Server(StreamServer):  # type: ignore[misc]
         if self._hub is None:
             return
         abandon = getattr(self._engine, "abandon", None)
-        sockets = [] if abandon is None else abandon()
+        sockets, watchers = ([], []) if abandon is None else abandon()
         listener = self.__dict__.pop("socket", None)
         if listener is not None:
             sockets.append(listener)
-        watcher, self._watcher = self._watcher, None
-        self._timer = None
+        watchers += [watcher for watcher in (self._watcher, self._timer) if watcher is not None]
+        self._watcher = self._timer = None
         self._stop_event = Event()
         self._stop_event.set()
         self._unix_inode = None  # the file is the parent's
 
-        def stop_watcher() -> None:
-            if watcher is not None:
-                watcher.stop()
-                watcher.close()
-
-        after_fork.replace_descriptors(sockets, stop_watcher, self.loop)
+        after_fork.replace_descriptors(sockets, watchers, self.loop)
 
     @property
     def _listeners(self) -> Mapping[str, Any]:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import getcurrent
+from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
 from lws_gevent.context import Context
 from lws_gevent.engines.deadlines import Deadlines
-from lws_gevent.engines.greenlet_socket import GreenletSocket
+from lws_gevent.engines.greenlet_socket import WRONG_THREAD, GreenletSocket
 from lws_gevent.engines.interface import Socket
 from lws_gevent.engines.lingering import Lingering
 from lws_gevent.prepared import Prepared
@@ -160,15 +161,21 @@ class GreenletEngine:
             connection.greenlet is not me or not connection.transport_ended for connection in self._connections
         )
 
-    def abandon(self) -> list[Any]:
-        """After a fork, in the child: forgets all connections and gives up their sockets, which it returns."""
+    def abandon(self) -> tuple[list[Any], list[Any]]:
+        """After a fork, in the child: forgets all connections and gives up their sockets and watchers."""
         holders: list[Any] = [*self._connections, *self._lingering]
-        sockets = [sock for sock in (holder.abandon() for holder in holders) if sock is not None]
+        sockets: list[Any] = []
+        watchers: list[Any] = []
+        for sock, its_watchers in [holder.abandon() for holder in holders]:
+            watchers += its_watchers
+            if sock is not None:
+                sockets.append(sock)
         self._connections = {}
         self._lingering = set()
         self._held = set()
         self.open_count = 0
-        return sockets
+        self.deadlines.clear()
+        return sockets, watchers
 
     # --- what the server asks ---------------------------------------------------------------------------------------
 
@@ -178,8 +185,8 @@ class GreenletEngine:
         return len(self._connections)
 
     def connections(self) -> list[Socket]:
-        """The open ones, a snapshot."""
-        return [connection for connection in self._connections if connection.ready_state == 1]
+        """Those that are open or closing, a snapshot."""
+        return [connection for connection in self._connections if connection.opened and not connection.closed]
 
     def stats(self) -> dict[str, int]:
         """See `Server.stats`."""
@@ -194,6 +201,10 @@ class GreenletEngine:
             "octets_sent": self.octets_sent,
             "dropped": self.dropped,
         }
+
+    def _check_thread(self) -> None:
+        if self.hub is not None and get_hub_if_exists() is not self.hub:
+            raise RuntimeError(WRONG_THREAD)
 
     # --- verbs ------------------------------------------------------------------------------------------------------
 
@@ -243,6 +254,7 @@ class GreenletEngine:
             socket.uncork()
 
     def broadcast(self, prepared: Prepared, exclude: Collection[Socket], slow: str) -> int:
+        self._check_thread()
         frame = prepared.frame()
         excluded = set(exclude)
         queued = 0

@@ -21,10 +21,10 @@ from lws_gevent import handshake
 from lws_gevent.context import Context, Decision, http_response
 from lws_gevent.engines.interface import Socket, peer_name
 from lws_gevent.engines.output_queue import OutputQueue
+from lws_gevent.engines.peer_watch import peer_has_left
 from lws_gevent.engines.request_reader import read_body, read_head
 from lws_gevent.errors import BackpressureExceeded, ConnectionClosed, HandshakeError, LwsError, ProtocolError
 from lws_gevent.frames import CloseCode, ReadyState, Role, close_payload
-from lws_gevent.handshake import Request
 from lws_gevent.inbox import INBOX_LIMIT, Inbox
 from lws_gevent.prepared import Prepared, message_payload
 from lws_gevent.waiting_senders import WaitingSenders
@@ -32,17 +32,21 @@ from lws_gevent.waiting_senders import WaitingSenders
 if TYPE_CHECKING:
     from lws_gevent.engines.greenlet import GreenletEngine
 
-__all__ = ["GreenletSocket"]
+__all__ = ["WRONG_THREAD", "GreenletSocket"]
 
 _CONNECTING, _OPEN, _CLOSING, _CLOSED = map(int, ReadyState)
 
 _READ_SIZE = 64 * 1024
 #: While its handler is blocked, so much is read and so many events are decoded ahead of it (design rule 1).
-_AHEAD_OCTETS, _AHEAD_EVENTS = 64 * 1024, 256
+_AHEAD_OCTETS, _AHEAD_EVENTS = 64 * 1024, 1024
+#: So often is looked whether the peer is still there while nothing is read.
+_LOOK_SECONDS = 1.0
 #: Other connections have their turn after so many handler calls, octets of messages, or decoded events.
 _TURN_CALLS, _TURN_OCTETS, _TURN_EVENTS = 64, 1024 * 1024, 256
 #: What handlers send is gathered up to here.
 _GATHER = 64 * 1024
+
+WRONG_THREAD = "this belongs to the hub of another thread: call it there, by server.run_threadsafe(f, *args)"
 
 _UTF8_DECODER = codecs.getincrementaldecoder("utf-8")
 
@@ -392,7 +396,7 @@ class GreenletSocket(Socket):
 
     def respond(self, status: int, headers: Any, body: bytes | str) -> None:
         """See `Server.respond`."""
-        self._check_thread()
+        self.check_thread()
         if self._request_method is None:
             raise LwsError("respond() answers plain HTTP requests only")
         if self._state != _CONNECTING:
@@ -440,6 +444,7 @@ class GreenletSocket(Socket):
                 self._reader.start(self._on_readable)
             else:
                 self._reader.stop()
+                self._engine.deadlines.set(self, time.monotonic() + _LOOK_SECONDS)
 
     def _on_readable(self) -> None:
         """In the hub."""
@@ -450,8 +455,7 @@ class GreenletSocket(Socket):
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._lost()
-            return
+            data = b""
         if data:
             self._engine.octets_received += len(data)
             self._received_at = time.monotonic()
@@ -472,7 +476,7 @@ class GreenletSocket(Socket):
         self._decode_ahead()
         if self._eof and self._sock is not None and not self._protocol.close_received:
             # What was received waits for its handlers, but nothing can be sent any more.
-            self._lost()
+            self._cut()
         if self._idle and self._events:
             self._resume()
 
@@ -569,21 +573,22 @@ class GreenletSocket(Socket):
             self._flush()
             self._end_transport()
 
-    def _lost(self, reason: str = "") -> None:
-        """The TCP connection is dead. What has arrived before is still delivered."""
-        if self._sock is None:
-            return
+    def _vanished(self) -> None:
+        """The peer takes nothing any more. What it has sent before is still read, when its turn comes, and delivered."""
         self._output_dead = True
-        if not self._eof and self._protocol is not None:
-            self._eof = True
-            try:
-                self._protocol.receive_data(self._sock.recv(_READ_SIZE))
-            except OSError:
-                pass
-            self._protocol.receive_eof()
-            self._decode_ahead()
-        if self._sock is not None:
-            self._cut(reason)
+        self._out.clear()
+        if self._writing:
+            self._writing = False
+            self._writer.stop()
+        if self._protocol is None or self._state != _OPEN:
+            self._cut()
+            return
+        self._state = _CLOSED
+        self._provisional = True
+        self._cause = (CloseCode.ABNORMAL_CLOSURE.value, "")
+        self._senders.end(ConnectionClosed(*self._cause))
+        self._plan_closing()
+        self._wake()
 
     def _cut(self, reason: str = "") -> None:
         """Ends the TCP connection at once; 1006 unless there was a cause before."""
@@ -663,17 +668,26 @@ class GreenletSocket(Socket):
         if self._sock is not None:
             self._cut()
 
-    def abandon(self) -> Any:
-        """After a fork, in the child: gives up its descriptor, which it returns, without a word to the peer."""
+    def abandon(self) -> tuple[Any, list[Any]]:
+        """After a fork, in the child: gives up its socket and its watchers, which it returns, without a word to the peer."""
         sock, self._sock = self._sock, None
+        watchers = [watcher for watcher in (self._reader, self._writer) if watcher is not None]
+        self._reader = self._writer = None
         self.fd = -1
         self._state = _CLOSED
-        return sock
+        self._cause = self._cause or (CloseCode.ABNORMAL_CLOSURE.value, "")
+        self._senders.end(ConnectionClosed(*self._cause))
+        return sock, watchers
 
     @property
     def transport_ended(self) -> bool:
         """Whether the TCP connection is given up; handlers may still be running."""
         return self._sock is None
+
+    @property
+    def opened(self) -> bool:
+        """Whether the handshake has succeeded; true after the end too."""
+        return self._opened_at > 0
 
     @property
     def greenlet(self) -> Any:
@@ -697,11 +711,11 @@ class GreenletSocket(Socket):
             return None
         if self._state == _CONNECTING:
             return self._request_due
-        if self._state == _CLOSING:
+        if self._state != _OPEN:
             # As long as the peer takes something of what was sent before, it is alive.
             since = max(self._closing_since, self._progress_at) if self._out.size else self._closing_since
             return since + settings.close_timeout
-        due = []
+        due = [] if self._reading or self._eof else [time.monotonic() + _LOOK_SECONDS]
         if settings.max_lifetime is not None:
             due.append(self._opened_at + settings.max_lifetime)
         if settings.lost_after is not None:
@@ -723,6 +737,8 @@ class GreenletSocket(Socket):
                 self._cut("send_timeout")
             else:
                 self._check_silence(now)
+        elif self._state == _CLOSED and not self._reading:
+            self._closing_since = now  # a handler is busy; the rest of what the peer has sent is read after it
         else:
             due = self._next_deadline()
             if due is not None and now >= due:
@@ -733,6 +749,8 @@ class GreenletSocket(Socket):
         settings = self.context.settings
         if not self._reading:
             self._received_at = now  # we do not listen, so silence proves nothing
+            if peer_has_left(self._sock):
+                self._vanished()
         elif settings.lost_after is not None and now >= self._received_at + settings.lost_after:
             self._cut("idle_timeout")
         elif settings.ping_after is not None and now >= max(self._received_at, self._pinged_at) + settings.ping_after:
@@ -788,8 +806,7 @@ class GreenletSocket(Socket):
             try:
                 taken = self._out.write_to(self._sock)
             except OSError:
-                self._out.clear()
-                self._lost()
+                self._vanished()
                 return
             self._engine.octets_sent += taken
             if self._out.size:
@@ -826,14 +843,12 @@ class GreenletSocket(Socket):
         if self._state == _CLOSING:
             self._finish_when_written()
 
-    def _check_thread(self) -> None:
+    def check_thread(self) -> None:
         if get_hub_if_exists() is not self._hub:
-            raise RuntimeError(
-                "this connection belongs to the hub of another thread: call it there by server.run_threadsafe(f, *args)"
-            )
+            raise RuntimeError(WRONG_THREAD)
 
     def _check_open(self) -> None:
-        self._check_thread()
+        self.check_thread()
         if self._state != _OPEN:
             if self._state == _CONNECTING:
                 raise LwsError("the connection is not open yet")
@@ -976,13 +991,16 @@ class GreenletSocket(Socket):
         if whole:
             self._engine.messages_sent += 1
         self._written()
-        if self._senders and self._state == _OPEN:
-            limit = self.context.settings.max_backpressure
-            if limit is None or self._out.size <= limit:
-                self._senders.wake()
+        limit = self.context.settings.max_backpressure
+        if limit is not None and self._state == _OPEN:
+            if self._out.size <= limit:
+                if self._senders:
+                    self._senders.wake()
+            elif self._writing:
+                self._over = True
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        self._check_thread()
+        self.check_thread()
         close_payload(code, reason)
         if self._state == _OPEN:
             self._begin_close(code, reason, own=True)
@@ -990,7 +1008,7 @@ class GreenletSocket(Socket):
             self._end_transport()
 
     def terminate(self) -> None:
-        self._check_thread()
+        self.check_thread()
         if self._sock is not None:
             if self._state == _OPEN:
                 self._own = self._deaf = True
@@ -1009,7 +1027,7 @@ class GreenletSocket(Socket):
 
     def cork(self) -> None:
         """Frames are gathered until as many `uncork`."""
-        self._check_thread()
+        self.check_thread()
         self._corks += 1
 
     def uncork(self) -> None:
@@ -1023,7 +1041,7 @@ class GreenletSocket(Socket):
         self._paused = True
 
     def resume(self) -> None:
-        self._check_thread()
+        self.check_thread()
         self._paused = False
         self._wake()
 
@@ -1051,7 +1069,7 @@ class GreenletSocket(Socket):
 
     def _claim(self) -> Inbox:
         """From now on the messages are for recv(), those that wait already first."""
-        self._check_thread()
+        self.check_thread()
         if self._state == _CONNECTING:
             raise LwsError("the connection is not open yet")
         if self._inbox is None:

@@ -147,7 +147,7 @@ class Engine(Protocol):
         """Owns the accepted (non-blocking, stdlib) socket `sock` and runs its connection until its end."""
 
     def connections(self) -> list[Socket]:
-        """A snapshot of the open connections: from before ``connection`` is emitted until no more can be sent."""
+        """A snapshot of the connections that are open or closing, from before ``connection`` is emitted."""
 
     def stats(self) -> dict[str, int]:
         """Counters since the construction: see :meth:`lws_gevent.Server.stats`."""

@@ -62,7 +62,7 @@ class Lingering:
             self._sock = None
             self._ended(self)
 
-    def abandon(self) -> Any:
-        """After a fork, in the child: gives up its descriptor, which it returns, without a word to the peer."""
+    def abandon(self) -> tuple[Any, list[Any]]:
+        """After a fork, in the child: gives up its socket and its watcher, which it returns, without a word to the peer."""
         sock, self._sock = self._sock, None
-        return sock
+        return sock, [self._watcher]
