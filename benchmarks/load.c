@@ -15,8 +15,9 @@
  *     from A addresses 127.0.0.1, 127.0.0.2, ...] [--wait] [--timeout S: fail after so long without progress].
  *
  * --wait is for measuring the server: after the warm-up everything under way is finished, the line "ready" is printed, and
- * measuring starts with a line on stdin. At the end too everything is finished before the result is printed. So what
- * the server did between the two belongs to exactly the counted operations. In idle mode the held line is "ready".
+ * measuring starts with a line on stdin. At the end too everything is finished before the result is printed, and then
+ * the connections are held until stdin ends. So what the server did between the two lines belongs to exactly the counted
+ * operations. In idle mode "ready" is printed when the connections are held.
  *
  * The result is one line of JSON. Every octet that comes back is compared with what must come; anything else, and a
  * lost connection, ends the program with a message and status 1.
@@ -553,8 +554,6 @@ static double run_for(double seconds)
 static void wait_for_line(void)
 {
     int character;
-    puts("ready");
-    fflush(stdout);
     while ((character = getchar()) != EOF && character != '\n')
         ;
 }
@@ -619,11 +618,16 @@ static void measure(void)
         open_all();
     if (options.warm_up > 0)
         run_for(options.warm_up);
-    if (options.wait)
+    if (options.wait) {
+        puts("ready");
+        fflush(stdout);
         wait_for_line();
+    }
     memset(&latencies, 0, sizeof latencies);
     operations = broadcasts = 0;
     report(run_for(options.seconds));
+    if (options.wait)
+        wait_for_line();
 }
 
 /* ---- the command line ---- */

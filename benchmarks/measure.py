@@ -23,16 +23,26 @@ def process_tree(pid: int) -> Iterator[int]:
             yield from process_tree(int(child))
 
 
-def cpu_nanoseconds(pid: int) -> int:
-    """User and system time of every living thread of the process tree, in nanoseconds."""
+def _schedstat(pid: int, column: int) -> int:
+    """The sum of one column over every living thread of the process tree."""
     total = 0
     for process in process_tree(pid):
         for schedstat in PROC.glob(f"{process}/task/*/schedstat"):
             try:
-                total += int(schedstat.read_text().split()[0])
+                total += int(schedstat.read_text().split()[column])
             except OSError:
                 continue
     return total
+
+
+def cpu_nanoseconds(pid: int) -> int:
+    """User and system time of the process tree, in nanoseconds."""
+    return _schedstat(pid, 0)
+
+
+def queued_nanoseconds(pid: int) -> int:
+    """How long the process tree wanted to run and others had the core, in nanoseconds."""
+    return _schedstat(pid, 1)
 
 
 def private_bytes(pid: int) -> int:

@@ -144,11 +144,15 @@ class Load:
             preexec_fn=lambda: _prepare_child(None),
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def __enter__(self) -> Load:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._process.poll() is None:
+        if self._process.poll() is None:  # it only holds its connections, or has failed to make progress
             self._process.kill()
         self._process.communicate()
 

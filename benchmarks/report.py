@@ -211,10 +211,10 @@ def blocked_text(results: Results) -> str:
         f"- Memory: {number(middle['connection_bytes'])} bytes each, all in all; a bare gevent greenlet that sleeps "
         f"needs {number(middle['greenlet_bytes'])}. Ratio {share:.2f}, must be at most {blocked.MUST_MEMORY:g}: "
         f"**{_verdict(memory)}**.\n"
-        f"- Time: one message to each in the same moment, {blocked.SLEEP * 1000:g} ms of sleep in each handler: all\n"
-        f"  are answered after {middle['seconds'] * 1000:,.0f} ms, {middle['cpu_seconds'] * 1000:,.0f} ms of it CPU "
-        f"time (one after another the sleeps alone were {one_by_one:,.0f} s). No connection waits for another: "
-        f"**{_verdict(waiting)}**."
+        f"- Time: one message to each in the same moment, {blocked.SLEEP * 1000:g} ms of sleep in each handler: the "
+        f"longest wait is {middle['longest_wait'] * 1000:,.0f} ms; {middle['cpu_seconds'] * 1000:,.0f} ms is the "
+        f"server's CPU time for all of them (one after another the sleeps alone were {one_by_one:,.0f} s). No "
+        f"connection waits for another: **{_verdict(waiting)}**."
     )
 
 
