@@ -1,7 +1,7 @@
 """What becomes of running servers in a forked child (layer 2): they are stopped there, without a word to anybody.
 
-Parent and child share every connection. The child gives up its copies of the descriptors; it must neither shut them down
-nor touch the event loop's registrations, which may be the parent's until gevent has made the child's loop anew.
+Parent and child share every connection. The child gives up its copies of the descriptors; it must neither shut them
+down nor touch the event loop's registrations, which may be the parent's until gevent has made the child's loop anew.
 """
 
 from __future__ import annotations

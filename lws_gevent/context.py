@@ -1,7 +1,7 @@
 """What an engine knows of its server (layer 2): the settings, the listeners, and how user code is called.
 
-`Context.deliver` is the boundary around every handler, `Context.decide` judges a request. Both may block and must run in a
-greenlet, never in the hub.
+`Context.deliver` is the boundary around every handler, `Context.decide` judges a request. Both may block and must run
+in a greenlet, never in the hub.
 """
 
 from __future__ import annotations

@@ -130,7 +130,8 @@ def remove_unix_path(path: str, inode: tuple[int, int] | None) -> None:
 
 
 def tune(sock: Any, keep_alive: tuple[int | None, int | None, int | None]) -> None:
-    """Sets the TCP options of an accepted socket: frames leave at once, and keep-alive (idle, interval, probes) if wanted."""
+    """Sets the TCP options of an accepted socket: frames leave at once, and keep-alive (idle, interval, probes) if
+    wanted."""
     if sock.family not in (_socket.AF_INET, _socket.AF_INET6):
         return
     with contextlib.suppress(OSError):  # the peer may be gone already; reading will tell

@@ -168,7 +168,8 @@ class ServerOptions(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The validated options of one server, under the names of the public interface. Sizes in octets, times in seconds."""
+    """The validated options of one server, under the names of the public interface. Sizes in octets, times in
+    seconds."""
 
     # Where the server listens.
     port: int | None = _option(None, _integer(0, 65535, none=True))

@@ -62,10 +62,10 @@ _PASSING = frozenset(
 class Server(StreamServer):  # type: ignore[misc]
     """A WebSocket server on gevent, and a gevent StreamServer: ``start``, ``stop``, ``serve_forever``.
 
-    `listener` is an address as gevent's servers take it (``(host, port)``, a port, ``"host:port"``), ``"unix:/path"``, a
-    listening socket, or a mapping with the camelCase option names of node-lws. All other options are keywords, see the
-    reference documentation; a wrong one raises TypeError or ValueError here. `spawn` is gevent's: how the greenlets of
-    connections are made, on the greenlet engine only.
+    `listener` is an address as gevent's servers take it (``(host, port)``, a port, ``"host:port"``), ``"unix:/path"``,
+    a listening socket, or a mapping with the camelCase option names of node-lws. All other options are keywords, see
+    the reference documentation; a wrong one raises TypeError or ValueError here. `spawn` is gevent's: how the
+    greenlets of connections are made, on the greenlet engine only.
 
     Methods are for greenlets of the thread in which the server was started, and for callbacks of its hub;
     `run_threadsafe` is for other threads.
@@ -129,8 +129,8 @@ class Server(StreamServer):  # type: ignore[misc]
     @overload
     def on(self, event: str, f: None = None) -> Callable[[_F], _F]: ...
     def on(self, event: str, f: Any = None) -> Any:
-        """Calls `f` for every `event` from now on and returns it; without `f`, a decorator. `f` may take fewer arguments
-        than the event has. ValueError for an unknown event."""
+        """Calls `f` for every `event` from now on and returns it; without `f`, a decorator. `f` may take fewer
+        arguments than the event has. ValueError for an unknown event."""
         return self._context.emitter.on(event, f)
 
     @overload
@@ -160,8 +160,8 @@ class Server(StreamServer):  # type: ignore[misc]
         wait, the policy decides: ``"block"`` waits for room before the message is queued, so that a Timeout or a kill
         meanwhile means "not sent". Never blocks in the hub. Frames of several greenlets never interleave.
 
-        ConnectionClosed: it has ended; LwsError: it is not open yet; BackpressureExceeded: no room, and this is the hub;
-        ValueError: no UTF-8, or a fragmented message is open; TypeError: neither str nor bytes-like.
+        ConnectionClosed: it has ended; LwsError: it is not open yet; BackpressureExceeded: no room, and this is the
+        hub; ValueError: no UTF-8, or a fragmented message is open; TypeError: neither str nor bytes-like.
         """
         return self._engine.send(socket, message, binary, compress)
 
@@ -170,8 +170,8 @@ class Server(StreamServer):  # type: ignore[misc]
         return self._engine.send_prepared(socket, prepared, binary)
 
     def send_fragment(self, socket: Socket, piece: str | bytes, fin: bool, binary: bool | None = None) -> bool:
-        """Sends one fragment of a message (RFC 6455 section 5.4), the last one with `fin`. The first one decides between
-        text and binary. Until the last one, no other message can be sent to this connection (ValueError)."""
+        """Sends one fragment of a message (RFC 6455 section 5.4), the last one with `fin`. The first one decides
+        between text and binary. Until the last one, no other message can be sent to this connection (ValueError)."""
         return self._engine.send_fragment(socket, piece, fin, binary)
 
     def prepare_buffer(self, message: str | bytes, binary: bool | None = None) -> Prepared:
@@ -187,9 +187,9 @@ class Server(StreamServer):  # type: ignore[misc]
     ) -> int:
         """Sends a message to every open connection but those in `exclude`; to how many it was queued. Never blocks.
 
-        A connection with more than ``max_backpressure`` octets waiting is ended (1006), or the message is dropped for it
-        when its policy is ``"drop"`` or `slow` is ``"drop"``. Connections in the middle of a fragmented message are left
-        out.
+        A connection with more than ``max_backpressure`` octets waiting is ended (1006), or the message is dropped for
+        it when its policy is ``"drop"`` or `slow` is ``"drop"``. Connections in the middle of a fragmented message are
+        left out.
         """
         if slow not in ("close", "drop"):
             raise ValueError(f"slow must be 'close' or 'drop', not {slow!r}")
@@ -380,7 +380,8 @@ class Server(StreamServer):  # type: ignore[misc]
         self._engine.handle(sock, address)
 
     def do_close(self, sock: Any, *args: Any) -> None:
-        """For gevent, when the handler has returned: the engine has closed the socket, or lingers for its peer's sake."""
+        """For gevent, when the handler has returned: the engine has closed the socket, or lingers for its peer's
+        sake."""
 
     def do_handle(self, *args: Any) -> None:
         """For gevent: has a greenlet run the connection."""
@@ -405,9 +406,9 @@ class Server(StreamServer):  # type: ignore[misc]
             listening.remove_unix_path(path, inode)
 
     def stop(self, timeout: float | None = None, code: int = CloseCode.GOING_AWAY) -> None:
-        """Stops: no new connections, close frame `code` to each, pending messages first, and waits until all have ended,
-        at most `timeout` seconds (default ``close_timeout``); then handlers that are still blocked are killed and the
-        connections cut. Returns when all is over; several greenlets may call it."""
+        """Stops: no new connections, close frame `code` to each, pending messages first, and waits until all have
+        ended, at most `timeout` seconds (default ``close_timeout``); then handlers that are still blocked are killed
+        and the connections cut. Returns when all is over; several greenlets may call it."""
         close_payload(code)
         self._close_listener()
         if self._stopping is not None:
@@ -422,7 +423,8 @@ class Server(StreamServer):  # type: ignore[misc]
             self._stopping = None
 
     def after_fork_in_child(self) -> None:
-        """In a forked child: this copy of the server is stopped, and has no connections. It may be started there anew."""
+        """In a forked child: this copy of the server is stopped, and has no connections. It may be started there
+        anew."""
         if self._hub is None:
             return
         abandon = getattr(self._engine, "abandon", None)

@@ -1,8 +1,8 @@
 """Deadlines of many connections on one timer (layer 2).
 
-No timer per connection: deadlines that lie close together share a slot, one set of connections, and one timer waits for
-the earliest slot. A deadline that moves because something was received costs nothing: the connection notes the time, and
-says its new deadline when the old slot is due. With no deadline there is no timer, so that the hub can end.
+No timer per connection: deadlines that lie close together share a slot, one set of connections, and one timer waits
+for the earliest slot. A deadline that moves because something was received costs nothing: the connection notes the
+time, and says its new deadline when the old slot is due. With no deadline there is no timer, so that the hub can end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class HasDeadlines(Protocol):
     deadline_slot: float | None
 
     def check_deadlines(self, now: float) -> float | None:
-        """Acts on what is due at `now`; when to be called again (None: not before the next `Deadlines.set`). In the hub."""
+        """Acts on what is due at `now`; when to be called again (None: not before the next `Deadlines.set`). In the
+        hub."""
 
     def __hash__(self) -> int: ...
 

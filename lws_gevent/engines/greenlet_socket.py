@@ -1,9 +1,9 @@
 """One connection of the greenlet engine (layer 2).
 
 Its handlers run in its own greenlet, one at a time. All reading and writing is done without blocking, by whoever is at
-hand: the hub reads (and runs no user code), so that a connection whose handler is blocked still answers pings and learns of
-its end; a sender writes at once what the system takes, the hub the rest. What was decoded waits in `_events` for the
-greenlet, or, once the connection is read in blocking style, in its `Inbox`.
+hand: the hub reads (and runs no user code), so that a connection whose handler is blocked still answers pings and
+learns of its end; a sender writes at once what the system takes, the hub the rest. What was decoded waits in `_events`
+for the greenlet, or, once the connection is read in blocking style, in its `Inbox`.
 """
 
 from __future__ import annotations
@@ -329,7 +329,8 @@ class GreenletSocket(Socket):
         self._engine.ended(self, opened)
 
     def _park(self, idle: bool) -> None:
-        """Gives the hub its turn until somebody wakes this greenlet; `idle`: everything that was received is delivered."""
+        """Gives the hub its turn until somebody wakes this greenlet; `idle`: everything that was received is
+        delivered."""
         if self._hub_turn is not None:
             self._hub_turn.stop()
             self._hub_turn = None
@@ -405,7 +406,8 @@ class GreenletSocket(Socket):
         self._wake()
 
     def _refuse(self, response: bytes) -> None:
-        """Writes the response and then ends the connection; what the peer sends after its request is never looked at."""
+        """Writes the response and then ends the connection; what the peer sends after its request is never looked
+        at."""
         self._engine.refused += 1
         self._request_due = None
         self._state = _CLOSING
@@ -481,7 +483,8 @@ class GreenletSocket(Socket):
             self._resume()
 
     def _fill(self) -> bool:
-        """Decodes until there is an event for the greenlet. False: a turn's worth was decoded, and there may be more."""
+        """Decodes until there is an event for the greenlet. False: a turn's worth was decoded, and there may be
+        more."""
         next_event = self._protocol.next_event
         for _ in range(_TURN_EVENTS):
             event = next_event()
@@ -574,7 +577,8 @@ class GreenletSocket(Socket):
             self._end_transport()
 
     def _vanished(self) -> None:
-        """The peer takes nothing any more. What it has sent before is still read, when its turn comes, and delivered."""
+        """The peer takes nothing any more. What it has sent before is still read, when its turn comes, and
+        delivered."""
         self._output_dead = True
         self._out.clear()
         if self._writing:
@@ -653,6 +657,14 @@ class GreenletSocket(Socket):
             self._begin_close(CloseCode.INTERNAL_ERROR, "", own=False)
         elif self._state == _CONNECTING and self._sock is not None:
             self._end_transport()
+        else:
+            self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        """The application is done with a connection that had begun to end already: what was received and not delivered
+        yet stays so."""
+        self._deaf = True
+        self._regulate_reading()
 
     def go_away(self, code: int) -> None:
         """The server stops: close frame `code` to an open connection; a handshake is cut, an HTTP answer is awaited."""
@@ -669,7 +681,8 @@ class GreenletSocket(Socket):
             self._cut()
 
     def abandon(self) -> tuple[Any, list[Any]]:
-        """After a fork, in the child: gives up its socket and its watchers, which it returns, without a word to the peer."""
+        """After a fork, in the child: gives up its socket and its watchers, which it returns, without a word to the
+        peer."""
         sock, self._sock = self._sock, None
         watchers = [watcher for watcher in (self._reader, self._writer) if watcher is not None]
         self._reader = self._writer = None
@@ -778,8 +791,8 @@ class GreenletSocket(Socket):
             self._hub_turn = self._loop.run_callback(self._on_hub_turn)
 
     def _on_hub_turn(self) -> None:
-        """In the hub: the greenlet has blocked in a handler (else it would have cancelled this). What was sent before goes
-        out, and what was read already is decoded, so that pings are answered and a close is noticed."""
+        """In the hub: the greenlet has blocked in a handler (else it would have cancelled this). What was sent before
+        goes out, and what was read already is decoded, so that pings are answered and a close is noticed."""
         self._hub_turn = None
         self._flush()
         if self._sock is not None and self._protocol is not None and not (self._idle and self._inbox is None):
@@ -788,7 +801,8 @@ class GreenletSocket(Socket):
                 self._resume()
 
     def _flush(self) -> None:
-        """Writes what the system takes. While it takes nothing, answers to pings stay in the protocol, which keeps one."""
+        """Writes what the system takes. While it takes nothing, answers to pings stay in the protocol, which keeps
+        one."""
         if self._sock is None or self._writing or self._output_dead:
             return
         self._collect()
@@ -931,7 +945,8 @@ class GreenletSocket(Socket):
         return True
 
     def broadcast(self, frame: bytes, message: bytes, binary: bool, slow: str) -> bool:
-        """One message to many, never blocking; whether it was queued. Connections that cannot take it are passed over."""
+        """One message to many, never blocking; whether it was queued. Connections that cannot take it are passed
+        over."""
         if self._state != _OPEN or self._fragment_binary is not None:
             return False
         if not self._has_room():
@@ -1006,12 +1021,15 @@ class GreenletSocket(Socket):
             self._begin_close(code, reason, own=True)
         elif self._state == _CONNECTING and self._sock is not None:
             self._end_transport()
+        else:
+            self._hear_no_more()
 
     def terminate(self) -> None:
         self.check_thread()
+        if self._state == _OPEN:
+            self._own = True
+        self._deaf = True
         if self._sock is not None:
-            if self._state == _OPEN:
-                self._own = self._deaf = True
             self._cut()
 
     def ping(self, data: str | bytes = b"") -> None:

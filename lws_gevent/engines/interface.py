@@ -116,7 +116,8 @@ class Socket(abc.ABC):
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[str | bytes]:
-        """The messages as they come, see `recv`; ends on close codes 1000 and 1001, raises ConnectionClosed otherwise."""
+        """The messages as they come, see `recv`; ends on close codes 1000 and 1001, raises ConnectionClosed
+        otherwise."""
 
     @abc.abstractmethod
     def _fail_handler(self) -> None:
@@ -137,8 +138,8 @@ class Engine(Protocol):
         """Makes no hub and no descriptor."""
 
     def start_accepting(self, server: Server) -> bool:
-        """The hub of the calling thread is the engine's from now on. True: the engine accepts on ``server.socket`` itself;
-        False: the server accepts and calls `handle`. ``server.socket`` may be missing: no listener."""
+        """The hub of the calling thread is the engine's from now on. True: the engine accepts on ``server.socket``
+        itself; False: the server accepts and calls `handle`. ``server.socket`` may be missing: no listener."""
 
     def stop_accepting(self, server: Server) -> None:
         """Undoes `start_accepting`; may be called when it was not called."""
@@ -153,8 +154,8 @@ class Engine(Protocol):
         """Counters since the construction: see :meth:`lws_gevent.Server.stats`."""
 
     def shutdown(self, code: int, timeout: float) -> None:
-        """Close frame `code` to each connection, wait until all have ended, at most `timeout` seconds; then kill blocked
-        handlers and cut. Called from a greenlet."""
+        """Close frame `code` to each connection, wait until all have ended, at most `timeout` seconds; then kill
+        blocked handlers and cut. Called from a greenlet."""
 
     def send(
         self, socket: Socket, message: str | bytes, binary: bool | None = None, compress: bool | None = None
@@ -176,7 +177,8 @@ class Engine(Protocol):
 
 
 def peer_name(address: Any) -> tuple[str, int] | str:
-    """``remote_address`` for what accept() gave: without the scope of IPv6, and an IPv4 peer of a dual-stack listener as IPv4."""
+    """``remote_address`` for what accept() gave: without the scope of IPv6, and an IPv4 peer of a dual-stack listener
+    as IPv4."""
     if isinstance(address, tuple):
         return address[0].removeprefix("::ffff:") if "." in address[0] else address[0], address[1]
     return address if isinstance(address, str) else ""

@@ -1,8 +1,9 @@
 """Ending a TCP connection whose peer may still be sending, so that it gets to read what we sent last (layer 2).
 
-Closing a socket with unread input makes the system reset the connection, and a reset discards what the peer has not read
-yet: the HTTP error or the close frame that tells it why. So the sending half is closed first, and what comes is read and
-forgotten for a short while (RFC 9112 section 9.6, RFC 6455 section 7.1.1). Nothing that comes is ever interpreted.
+Closing a socket with unread input makes the system reset the connection, and a reset discards what the peer has not
+read yet: the HTTP error or the close frame that tells it why. So the sending half is closed first, and what comes is
+read and forgotten for a short while (RFC 9112 section 9.6, RFC 6455 section 7.1.1). Nothing that comes is ever
+interpreted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _READ_SIZE = 64 * 1024
 
 
 class Lingering:
-    """Owns `sock` until its peer has closed too, or has had its time; calls `ended` with itself then. Runs in the hub."""
+    """Owns `sock` until its peer has closed too, or has had its time; calls `ended` with itself then. Runs in the
+    hub."""
 
     __slots__ = ("_deadlines", "_ended", "_left", "_sock", "_watcher", "deadline_slot")
 
@@ -63,6 +65,7 @@ class Lingering:
             self._ended(self)
 
     def abandon(self) -> tuple[Any, list[Any]]:
-        """After a fork, in the child: gives up its socket and its watcher, which it returns, without a word to the peer."""
+        """After a fork, in the child: gives up its socket and its watcher, which it returns, without a word to the
+        peer."""
         sock, self._sock = self._sock, None
         return sock, [self._watcher]

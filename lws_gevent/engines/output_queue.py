@@ -35,7 +35,8 @@ class OutputQueue:
         self.size = 0
 
     def write_to(self, sock: Any) -> int:
-        """Writes to the non-blocking `sock` until it takes no more; how many octets it took. OSError when it is broken."""
+        """Writes to the non-blocking `sock` until it takes no more; how many octets it took. OSError when it is
+        broken."""
         before = self.size
         chunks = self._chunks
         while chunks:
