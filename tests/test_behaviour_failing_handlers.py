@@ -95,6 +95,7 @@ class Scene:
         if expected is None:
             assert self.errors == []
         else:
+            eventually(lambda: self.errors)
             assert [type(error) for error, _ in self.errors] == [expected]
 
 
@@ -237,22 +238,24 @@ def test_a_failing_http_handler_gives_500(make_server: Any, connect: Any, failur
     scene.check()
 
 
+def floods(server: Any) -> Any:
+    def handler(socket: Any, message: str) -> None:
+        if message == "flood":
+            while server.send(socket, b"x" * 100_000):
+                pass
+
+    return handler
+
+
 def test_failing_drain_and_dropped_handlers_close_the_connection(make_server: Any, connect: Any, failure: str) -> None:
     if failure == "raise_connection_closed":
         pytest.skip("is no failure")
     for event in ("drain", "dropped"):
         scene = Scene(make_server, connect, failure, max_backpressure=10000, backpressure="drop")
         scene.server.on(event, fails_for_bad(scene))
-
-        @scene.server.on("message")
-        def flood(socket: Any, message: str, scene: Scene = scene) -> None:
-            if message == "flood":
-                while scene.server.send(socket, b"x" * 100_000):
-                    pass
-
-        bad: Client = connect(scene.server, "/bad", receive_buffer=4096)
+        scene.server.on("message", floods(scene.server))
+        bad = connect(scene.server, "/bad", receive_buffer=4096)
         bad.send("flood")
-        eventually(lambda scene=scene: any(socket.buffered_amount for socket in scene.server.connections))
         bad.drain_to_eof()
         eventually(lambda scene=scene: scene.closes)
         assert scene.closes == [1011]

@@ -4,6 +4,7 @@ import os
 import sys
 
 import gevent
+import gevent.os
 import gevent.event
 from client import Client
 from common import address, check, echo_server
@@ -56,7 +57,7 @@ release.set()
 for number in range(50):
     client.echo(f"in the parent {number}")
 while True:
-    done, status = os.waitpid(pid, os.WNOHANG)
+    done, status = gevent.os.waitpid(pid, os.WNOHANG)
     if done:
         break
     client.echo("while the child runs")

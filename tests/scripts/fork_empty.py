@@ -4,6 +4,7 @@ import os
 import sys
 
 import gevent
+import gevent.os
 from client import Client
 from common import address, check, echo_server
 
@@ -49,7 +50,7 @@ if pid == 0:
         os._exit(status)
 
 while True:
-    done, status = os.waitpid(pid, os.WNOHANG)
+    done, status = gevent.os.waitpid(pid, os.WNOHANG)
     if done:
         break
     gevent.sleep(0.001)
