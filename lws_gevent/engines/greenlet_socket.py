@@ -115,10 +115,10 @@ class GreenletSocket(Socket):
         self._sock: Any = sock
         self.fd: int = sock.fileno()
         self.remote_address: tuple[str, int] | str = peer_name(address)
-        self.path = ""
-        self.query = ""
+        self.path: str = ""
+        self.query: str = ""
         self.subprotocol: str | None = None
-        self.extensions = ""
+        self.extensions: str = ""
         self.data: Any = None
         self._state = _CONNECTING
         #: Code and reason of the first thing that ended the connection.
