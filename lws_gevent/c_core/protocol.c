@@ -112,11 +112,11 @@ static uint16_t begin_data_frame(lws_protocol *protocol, const lws_limits *limit
     return 0;
 }
 
-/* utf8_state needs nothing: a text message that was checked ends between two characters, and no other changes it. */
 static void end_message(lws_protocol *protocol) {
     protocol->message_length = 0;
     protocol->fragments = 0;
     protocol->opcode = 0;
+    protocol->utf8_state = LWS_UTF8_ACCEPT; /* it is already, unless octets were passed over */
     protocol->flags &= (uint8_t)~(LWS_MESSAGE_COMPRESSED | LWS_MESSAGE_BEGUN);
 }
 
