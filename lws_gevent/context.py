@@ -54,7 +54,7 @@ class Decision(NamedTuple):
 class Context:
     """Everything an engine knows of a server. One per server, shared by its engine; makes no hub."""
 
-    __slots__ = ("_origin_arity", "codec", "emitter", "engine", "settings")
+    __slots__ = ("_origin_arity", "_subprotocol_arity", "codec", "emitter", "engine", "settings")
 
     def __init__(self, settings: Settings, codec: Codec, emitter: ServerEvents | None = None) -> None:
         self.settings = settings
@@ -63,6 +63,7 @@ class Context:
         #: Set by the server when it has made its engine; `decide` asks it how many connections are open.
         self.engine: Engine | None = None
         self._origin_arity = arity_of(settings.origins) if callable(settings.origins) else 0
+        self._subprotocol_arity = arity_of(settings.subprotocols) if callable(settings.subprotocols) else 0
 
     @property
     def on_change(self) -> list[Callable[[str], None]]:
@@ -219,7 +220,7 @@ class Context:
         offered = handshake.offered_subprotocols(headers)
         if not callable(subprotocols):
             return next((name for name in subprotocols if name in offered), None)
-        chosen = subprotocols(offered, headers)
+        chosen = subprotocols(*(offered, headers)[: self._subprotocol_arity])
         if chosen is not None and chosen not in offered:
             raise ValueError(f"option 'subprotocols' chose {chosen!r}, which the client does not offer")
         return chosen

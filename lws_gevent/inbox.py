@@ -30,7 +30,7 @@ class Inbox:
     def __init__(self, low_water: Callable[[], None]) -> None:
         self._low_water = low_water
         self._messages: deque[str | bytes] = deque()
-        self._reader: Waiter | None = None
+        self._reader: Waiter[None] | None = None
         self._end: tuple[int, str] | None = None
         #: What waits: octets (of text: characters) plus something for each message.
         self.size = 0
@@ -70,7 +70,8 @@ class Inbox:
         hub = get_hub()
         if getcurrent() is hub:
             raise RuntimeError("recv() would block the hub: call it in a greenlet")
-        reader = self._reader = Waiter(hub)
+        reader: Waiter[None] = Waiter(hub)
+        self._reader = reader
         timer = None
         try:
             if timeout is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import _socket  # never monkey-patched; as gevent's own servers do
 import contextlib
 import errno
 import os
 import stat
 from typing import Any
 
-import _socket  # never monkey-patched; as gevent's own servers do
 from gevent import socket
 
 __all__ = ["Address", "open_listener", "parse_listener", "remove_unix_path", "tune"]
@@ -34,6 +34,8 @@ def parse_listener(listener: Any) -> Address:
         raise TypeError(f"a listener must be an address, a port or a listening socket, not {type(listener).__name__}")
     if listener.startswith(_UNIX_PREFIX):
         path = listener[len(_UNIX_PREFIX) :]
+        if not hasattr(_socket, "AF_UNIX"):
+            raise ValueError(f"this system has no unix sockets: {listener!r}")
         if not path:
             raise ValueError(f"the listener {listener!r} names no path")
         return path

@@ -13,12 +13,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from lws_gevent.handshake import Headers, is_token
+from lws_gevent.handshake import is_token
 
 __all__ = ["Origins", "ServerOptions", "Settings", "Subprotocols", "from_portable"]
 
 Origins = Literal["same"] | Sequence[str] | Callable[..., object]
-Subprotocols = Sequence[str] | Callable[[list[str], Headers], "str | None"]
+Subprotocols = Sequence[str] | Callable[..., str | None]
 
 #: Gives the value to keep for the value that was given, or raises an error that begins with the option's name.
 _Check = Callable[[str, Any], Any]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-import _socket
 import gevent
+from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 from gevent.server import StreamServer
 
@@ -59,7 +60,7 @@ _PASSING = frozenset(
 )
 
 
-class Server(StreamServer):  # type: ignore[misc]
+class Server(StreamServer):
     """A WebSocket server on gevent, and a gevent StreamServer: ``start``, ``stop``, ``serve_forever``.
 
     `listener` is an address as gevent's servers take it (``(host, port)``, a port, ``"host:port"``), ``"unix:/path"``,
@@ -70,6 +71,15 @@ class Server(StreamServer):  # type: ignore[misc]
     Methods are for greenlets of the thread in which the server was started, and for callbacks of its hub;
     `run_threadsafe` is for other threads.
     """
+
+    # gevent's own; its type stubs do not know that there may be none of them.
+    socket: Any
+    address: Any
+    family: Any
+    loop: Any
+    _spawn: Any
+    _timer: Any
+    _watcher: Any
 
     def __init__(
         self,
@@ -309,7 +319,8 @@ class Server(StreamServer):  # type: ignore[misc]
         self.ssl_args = None
         self._handle = self.handle
         if not fresh:
-            self._make_socket_stdlib(False)
+            # What users of gevent's servers pass, a gevent socket, is unwrapped as gevent does it.
+            self.socket = getattr(self.socket, "_sock", self.socket)
             self.socket.setblocking(False)
 
     def start(self) -> None:
@@ -338,7 +349,7 @@ class Server(StreamServer):  # type: ignore[misc]
             self._engine_accepts = False
             self._engine.stop_accepting(self)
 
-    def do_read(self) -> tuple[Any, Any] | None:
+    def do_read(self) -> tuple[Any, Any] | None:  # type: ignore[override]
         """For gevent, in the hub: accepts one connection."""
         try:
             descriptor, address = self.socket._accept()
@@ -410,6 +421,8 @@ class Server(StreamServer):  # type: ignore[misc]
         ended, at most `timeout` seconds (default ``close_timeout``); then handlers that are still blocked are killed
         and the connections cut. Returns when all is over; several greenlets may call it."""
         close_payload(code)
+        if self._hub is not None and self._engine.connection_count and get_hub_if_exists() is not self._hub:
+            raise RuntimeError("this server belongs to the hub of another thread: server.run_threadsafe(server.stop)")
         self._close_listener()
         if self._stopping is not None:
             self._stopping.wait()

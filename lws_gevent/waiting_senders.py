@@ -13,7 +13,7 @@ __all__ = ["WaitingSenders"]
 class _Sender:
     __slots__ = ("waiter", "woken")
 
-    def __init__(self, waiter: Waiter) -> None:
+    def __init__(self, waiter: Waiter[None]) -> None:
         self.waiter = waiter
         self.woken = False
 

@@ -14,8 +14,9 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
 from lws_gevent.context import Context
+from lws_gevent.engines.connection_base import WRONG_THREAD
 from lws_gevent.engines.deadlines import Deadlines
-from lws_gevent.engines.greenlet_socket import WRONG_THREAD, GreenletSocket
+from lws_gevent.engines.greenlet_socket import GreenletSocket
 from lws_gevent.engines.interface import Socket
 from lws_gevent.engines.lingering import Lingering
 from lws_gevent.prepared import Prepared

@@ -23,6 +23,9 @@ class OutputQueue:
         #: Octets in it.
         self.size = 0
 
+    def __bool__(self) -> bool:
+        return self.size > 0
+
     def extend(self, chunks: Iterable[bytes]) -> None:
         """Adds chunks behind the others; no empty ones."""
         for chunk in chunks:
