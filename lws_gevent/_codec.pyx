@@ -575,9 +575,10 @@ cdef class Protocol:
         out = self._output.extend(header_length if by_reference else header_length + length)
         memcpy(out, header, header_length)
         if by_reference:
+            if self._outgoing is None:
+                self._outgoing = []
             self._output.commit(header_length)
-            self._end_output()
-            self._outgoing.append(immutable)
+            self._outgoing.extend((self._output.finish(False), immutable))
         else:
             _copy_payload(out + header_length, payload, length, key)
             self._output.commit(header_length + length)
