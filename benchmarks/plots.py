@@ -66,7 +66,9 @@ def _curve(results: dict[str, Any], curve: str, label: str, path: Path) -> None:
                 color=COLOURS.get(name),
                 label=SERVERS[name].title,
             )
-    axes.set(xscale="log", yscale="log", xlabel="connections", ylabel=label)
+    axes.set(xscale="log", yscale="log" if curve == "memory" else "linear", xlabel="connections", ylabel=label)
+    if curve == "cpu":
+        axes.set_ylim(bottom=0)
     axes.set_xticks([row.connections for row in rows], [f"{row.connections:,}" for row in rows])
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: number(value))
@@ -94,8 +96,7 @@ def _bars(results: dict[str, Any], path: Path) -> None:
         )
         axes.set_yticks(range(len(known)), [SERVERS[server].name for server, _ in known], fontsize=8)
         axes.bar_label(bars, [number(value) for _, value in known], fontsize=8, padding=2)
-        axes.set_xscale("log")
-        axes.set_xlim(right=max(value for _, value in known) * 6)
+        axes.set_xlim(0, max(value for _, value in known) * 1.2)  # room for the label of the longest
         axes.set_title(f"{ROWS[name].title} ({ROWS[name].quantity.value})", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

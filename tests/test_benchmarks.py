@@ -356,3 +356,20 @@ def test_an_unknown_row_or_server_is_refused(capsys: pytest.CaptureFixture[str])
         with pytest.raises(SystemExit):
             run.main(arguments)
         assert "unknown: nonsense" in capsys.readouterr().err
+
+
+def test_figures_are_published_where_the_markers_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document, readme = tmp_path / "performance.md", tmp_path / "README.md"
+    document.write_text(report.DOCUMENT.read_text())
+    readme.write_text("# lws_gevent\n<!-- benchmarks: readme -->\n<!-- end -->\nmore\n")
+    monkeypatch.setattr(report, "DOCUMENT", document)
+    monkeypatch.setattr(report, "README", readme)
+    monkeypatch.setattr(report, "IMAGES", tmp_path / "images")
+    results = report.new_results(["lws-gevent", "ws", "limit"], Cores(0, 1), 1, 1)
+    results["rows"] = {"echo-1": figures(lws_gevent=[7.5], ws=[15], limit=[6.25])}
+    report.publish(results)
+    report.publish(results)
+    for path in (document, readme):
+        assert path.read_text().count("| 20 B, 64 connections, 1 in flight") == (1 if path is readme else 2)
+    assert "50.0 %" in readme.read_text() and readme.read_text().endswith("<!-- end -->\nmore\n")
+    assert "```python\ndef echo(server" in document.read_text()
