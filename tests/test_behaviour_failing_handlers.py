@@ -256,7 +256,7 @@ def test_failing_drain_and_dropped_handlers_close_the_connection(make_server: An
         scene.server.on("message", floods(scene.server))
         bad = connect(scene.server, "/bad", receive_buffer=4096)
         bad.send("flood")
-        bad.drain_to_eof()
+        bad.expect_close(1011)
         eventually(lambda scene=scene: scene.closes)
         assert scene.closes == [1011]
         scene.check()

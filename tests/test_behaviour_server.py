@@ -96,7 +96,9 @@ def test_with_starts_and_stops(make_server: Any, connect: Any) -> None:
     with server:
         assert server.started
         port = server.port
-        connect(server).echo()
+        client = connect(server)
+        client.echo()
+        client.close_handshake()
     assert not server.started
     with pytest.raises(OSError):
         Client.open(("127.0.0.1", port))
