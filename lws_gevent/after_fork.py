@@ -6,11 +6,10 @@ down nor touch the event loop's registrations, which may be the parent's until g
 
 from __future__ import annotations
 
+import _socket
 import os
 import weakref
 from typing import Any
-
-import _socket
 
 __all__ = ["call_in_child", "replace_descriptors"]
 

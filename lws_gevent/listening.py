@@ -67,18 +67,30 @@ def open_listener(address: Address, backlog: int) -> Any:
             return _listen(_socket.AF_UNIX, address, backlog)
         host, port = address
         if host:
-            family, _, _, _, resolved = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)[0]
+            family, resolved = _resolve(host, port)
             return _listen(family, resolved, backlog)
         try:
-            return _listen(socket.AF_INET6, ("::", port), backlog)
+            return _listen(_socket.AF_INET6, ("::", port), backlog)
         except OSError as error:
             if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 raise
-            return _listen(socket.AF_INET, ("0.0.0.0", port), backlog)  # a machine without IPv6
+            return _listen(_socket.AF_INET, ("0.0.0.0", port), backlog)  # a machine without IPv6
     except OSError as error:
         where = f"unix:{address}" if isinstance(address, str) else _host_and_port(*address)
         reason = error.strerror or str(error)
         raise OSError(error.errno, f"cannot listen on {where}: {reason}") from None
+
+
+def _resolve(host: str, port: int) -> tuple[int, Any]:
+    kind, flags = _socket.SOCK_STREAM, _socket.AI_PASSIVE
+    found: list[Any]
+    try:
+        # Mostly it is a number; then neither the network nor a thread of gevent's resolver is needed.
+        found = list(_socket.getaddrinfo(host, port, 0, kind, 0, flags | _socket.AI_NUMERICHOST))
+    except _socket.gaierror:
+        found = list(socket.getaddrinfo(host, port, 0, kind, 0, flags))
+    family, _, _, _, address = found[0]
+    return family, address
 
 
 def _host_and_port(host: str, port: int) -> str:

@@ -1,0 +1,92 @@
+"""Options: what is accepted, and that a wrong one is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, get_type_hints
+
+import pytest
+
+from lws_gevent.options import ServerOptions, Settings, from_portable
+
+
+def test_the_defaults_are_those_of_the_public_interface() -> None:
+    settings = Settings()
+    assert (settings.port, settings.host, settings.path, settings.backlog) == (None, "", None, 4096)
+    assert (settings.max_payload, settings.max_header_size, settings.max_body_size) == (16 << 20, 16 << 10, 1 << 20)
+    assert (settings.max_backpressure, settings.backpressure, settings.send_timeout) == (1 << 20, "block", 60)
+    assert (settings.handshake_timeout, settings.close_timeout, settings.idle_timeout) == (10, 10, 120)
+    assert (settings.auto_pong, settings.skip_utf8_validation, settings.own_close_event) == (True, False, False)
+
+
+def test_type_checkers_are_told_of_every_option() -> None:
+    assert set(ServerOptions.__annotations__) == {field.name for field in dataclasses.fields(Settings)}
+    assert get_type_hints(ServerOptions)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("prot", 1, TypeError),
+        ("ssl", None, TypeError),
+        ("workers", 1, TypeError),
+        ("port", "80", TypeError),
+        ("port", True, TypeError),
+        ("port", -1, ValueError),
+        ("port", 65536, ValueError),
+        ("host", None, TypeError),
+        ("path", "ws", ValueError),
+        ("path", "/ws?x", ValueError),
+        ("path", b"/ws", TypeError),
+        ("backlog", 0, ValueError),
+        ("engine", "threads", ValueError),
+        ("engine", None, TypeError),
+        ("max_payload", 0, ValueError),
+        ("max_payload", 1.5, TypeError),
+        ("max_header_size", None, TypeError),
+        ("max_backpressure", -1, ValueError),
+        ("backpressure", "wait", ValueError),
+        ("handshake_timeout", 0, ValueError),
+        ("handshake_timeout", None, TypeError),
+        ("close_timeout", float("nan"), ValueError),
+        ("idle_timeout", float("inf"), ValueError),
+        ("idle_timeout", "120", TypeError),
+        ("ping_timeout", 5, ValueError),
+        ("origins", "http://example.com", TypeError),
+        ("origins", ["example.com"], ValueError),
+        ("origins", ["http://example.com/"], ValueError),
+        ("origins", [1], TypeError),
+        ("subprotocols", "chat", TypeError),
+        ("subprotocols", ["with space"], ValueError),
+        ("auto_pong", 1, TypeError),
+    ],
+)
+def test_a_wrong_option_is_refused_by_name(name: str, value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=name):
+        Settings.from_options({name: value})
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+def test_silence_is_judged_by_the_stricter_of_idle_timeout_and_pings() -> None:
+    assert (Settings().ping_after, Settings().lost_after) == (80, 120)
+    assert (Settings(idle_timeout=None).ping_after, Settings(idle_timeout=None).lost_after) == (None, None)
+    strict = Settings(ping_interval=20, ping_timeout=5)
+    assert (strict.ping_after, strict.lost_after) == (20, 25)
+    pings_only = Settings(ping_interval=20, idle_timeout=None)
+    assert (pings_only.ping_after, pings_only.lost_after) == (20, None)
+
+
+def test_a_mapping_has_the_names_of_node_lws() -> None:
+    assert from_portable({"port": 1, "keepAliveTime": 2, "maxPayload": 3}) == {
+        "port": 1,
+        "keep_alive_time": 2,
+        "max_payload": 3,
+    }
+    with pytest.raises(TypeError, match="maxPayload"):
+        from_portable({"max_payload": 3})
+    with pytest.raises(TypeError, match="prot"):
+        from_portable({"prot": 3})
