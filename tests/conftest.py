@@ -242,13 +242,16 @@ def _explain(before: Alive, after: Alive, before_greenlets: set[int], before_des
 
 
 @pytest.fixture
-def nothing_leaks(stack: Stack, _warm: set[str], logged: Any, hub_errors: Any) -> Iterator[None]:
+def nothing_leaks(
+    request: pytest.FixtureRequest, stack: Stack, _warm: set[str], logged: Any, hub_errors: Any
+) -> Iterator[None]:
     """Greenlets, descriptors and connection objects are exactly as many after the test as before."""
     _warm_up(stack, _warm)
     before = alive()
     before_greenlets = {id(greenlet) for greenlet in live_greenlets()}
     before_descriptors = open_descriptors()
     yield
+    request.node.funcargs.clear()  # what the test held, sockets among it, is the test's, not a leak
     try:
         eventually(lambda: alive() == before, "nothing is left", 5)
     except AssertionError:

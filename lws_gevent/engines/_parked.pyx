@@ -22,7 +22,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 from lws_gevent._c_core cimport (
     LWS_BINARY, LWS_CLOSE, LWS_CONTINUATION, LWS_EVENT_CLOSE, LWS_EVENT_DATA, LWS_EVENT_ERROR, LWS_EVENT_NONE,
     LWS_EVENT_PING, LWS_EVENT_PONG, LWS_MAX_CONTROL_PAYLOAD, LWS_MAX_HEADER, LWS_MAX_LEFTOVER, LWS_PING, LWS_PONG,
-    LWS_RECEIVE_ENDED, LWS_SERVER, LWS_TEXT, LWS_UTF8_ACCEPT, lws_close_code_is_valid, lws_event, lws_frame, lws_frame_read_header,
+    LWS_RECEIVE_ENDED, LWS_SERVER, LWS_TEXT, LWS_UTF8_ACCEPT, lws_event,
     lws_frame_write_header, lws_limits, lws_mask, lws_protocol, lws_protocol_init, lws_protocol_receive, lws_request, lws_request_check_upgrade,
     lws_request_find_end, lws_request_parse, lws_utf8_check,
 )
@@ -161,6 +161,7 @@ cdef union Address:
     void *ipv6
 
 
+cdef class LowWater
 cdef class ParkedEngine
 cdef class Reactor
 cdef class Socket
@@ -184,7 +185,7 @@ cdef class Rare:
     cdef size_t scanned      # octets of a request head that were searched for its end
     cdef uint64_t progress   # octets that the kernel took from `output`, ever
     cdef uint64_t stalled    # `progress` when the current deadline was set
-    cdef uint64_t skim_skip  # payload octets that are still to be passed over when looking on
+    cdef lws_protocol ahead  # the protocol's state behind the skimmed octets
     cdef uint32_t known_pongs  # answered pings that looking on from the start meets again
     cdef uint32_t pongs      # pings in `pending` that were already answered
     cdef uint8_t fragment_opcode
@@ -192,6 +193,7 @@ cdef class Rare:
     cdef bytes late_pong     # the latest ping's payload, to be answered when there is room
     cdef MessageAssembly assembly
     cdef object inbox
+    cdef LowWater low_water  # of the inbox
     cdef object waiting      # greenlets blocked in send
     cdef list events         # (name, arguments) to be delivered behind the running handler
     cdef object reason       # of the close, when there was one
@@ -207,6 +209,9 @@ cdef class Rare:
     def __dealloc__(self):
         output_clear(&self.output)
         PyMem_Free(self.pending)
+
+
+cdef Py_ssize_t live_socket_count = 0
 
 
 cdef inline Rare rare_of(Socket socket):
@@ -247,7 +252,6 @@ cdef inline void pending_free(Rare rare) noexcept:
     rare.pending_end = 0
     rare.pending_capacity = 0
     rare.skimmed = 0
-    rare.skim_skip = 0
 
 
 cdef inline void pending_consume(Rare rare, size_t count) noexcept:
@@ -331,10 +335,16 @@ cdef class Socket:
     cdef uint8_t interest        # what epoll was asked for
 
 
+    def __cinit__(self):
+        global live_socket_count
+        live_socket_count += 1
+
     def __init__(self):
         raise TypeError("sockets are made by a server")
 
     def __dealloc__(self):
+        global live_socket_count
+        live_socket_count -= 1
         if self.flags & IPV6:
             PyMem_Free(self.address.ipv6)
 
@@ -472,6 +482,11 @@ cdef class Socket:
                 close_socket(self, 1011, "", False)
             elif self.state == CONNECTING:
                 self.flags |= FAILED
+
+
+def live_sockets():
+    """How many connection objects exist: the garbage collector does not know them (rule 12), so leak tests ask here."""
+    return live_socket_count
 
 
 class Messages:
@@ -652,6 +667,12 @@ cdef inline bint is_over(Socket socket):
     if reactor.cork_owner is socket:
         size += reactor.cork_length
     return size > socket.engine.max_backpressure
+
+
+cdef inline void note_over(Socket socket):
+    """After something was left unwritten."""
+    if socket.rare is not None and socket.rare.output.size > socket.engine.max_backpressure:
+        socket.flags |= OVER
 
 
 cdef object dropped(Socket socket, message, binary):
@@ -838,13 +859,18 @@ cdef object claim(Socket socket):
     if rare is not None and rare.inbox is not None:
         return rare.inbox
     check_open(socket)
-    rare = rare_of(socket)
-    reactor = socket.engine.reactor
-    rare.inbox = Inbox(LowWater(socket))
+    make_inbox(socket)
     socket.flags |= CLAIMED
     socket.engine.reactor.update_interest(socket)
     socket.engine.reactor.push_ready(socket)
-    return rare.inbox
+    return socket.rare.inbox
+
+
+cdef int make_inbox(Socket socket) except -1:
+    cdef Rare rare = rare_of(socket)
+    rare.low_water = LowWater.__new__(LowWater, socket)
+    rare.inbox = Inbox(rare.low_water)
+    return 0
 
 
 cdef class LowWater:
@@ -857,6 +883,8 @@ cdef class LowWater:
 
     def __call__(self):
         cdef Socket socket = self.socket
+        if socket is None:
+            return  # it has ended: what waits in the inbox is all there is
         if socket.descriptor >= 0 and socket.engine is not None and not socket.interest & INTEREST_READ:
             socket.engine.reactor.update_interest(socket)
             socket.engine.reactor.push_ready(socket)
@@ -918,6 +946,8 @@ cdef class Turn:
             if self.assigned:
                 self.assigned = False
                 reactor.work(self)
+                if reactor.registered == 0:
+                    self.retired = True  # nothing is left that it could be kept for
                 if not self.retired:
                     reactor.pool.append(self)
         self.retired = True
@@ -1061,7 +1091,7 @@ cdef class Reactor:
                 turn.assigned = True
                 turn.switch()
                 self.current = None
-                self.flush()
+                self.on_hub()
         finally:
             self.current = None
             self.in_round = False
@@ -1159,13 +1189,30 @@ cdef class Reactor:
             return socket.flags & CORKED != 0
         if (<Turn>current.args[0]).socket is None:
             return socket.flags & CORKED != 0
+        self.expect_blocking()
+        return True
+
+    cdef int expect_blocking(self) except -1:
+        """For a handler outside a round: when it lets the hub run, the hub looks after its connection."""
         if self.flush_callback is None:
             self.flush_callback = self.loop.run_callback(self._on_flush)
-        return True
+        return 0
 
     def _on_flush(self):
         self.flush_callback = None
+        self.on_hub()
+
+    cdef int on_hub(self) except -1:
+        """The hub has control: what handlers have sent goes out (rule 2), and what a blocked handler's connection has received
+        behind the message that is being handled is looked through (rule 1)."""
+        cdef Socket owner = self.buffer_owner
+        if owner is not None:
+            self.keep_rest(owner)
+            if owner.state == OPEN and owner.rare is not None and owner.rare.pending_end > 0 and not is_inert(owner):
+                self.skim(owner)
+            self.update_interest(owner)
         self.flush()
+        return 0
 
     # Serving one connection
 
@@ -1210,6 +1257,13 @@ cdef class Reactor:
                     rare.events = None
                 self.deliver(turn, socket, name, arguments)
                 continue
+            if rare is not None and socket.state == CLOSED and (rare.pending_end > 0 or rare.assembly is not None):
+                if self.decode(turn, socket) and socket.rare is not None:
+                    pending_free(socket.rare)  # part of a frame whose rest will never come
+                    socket.rare.assembly = None
+                if socket.flags & READY:
+                    break
+                continue
             if socket.state == CLOSED and not socket.flags & CLOSE_REPORTED:
                 socket.flags |= CLOSE_REPORTED
                 if engine.has_close:
@@ -1223,7 +1277,7 @@ cdef class Reactor:
         if self.cork_owner is socket:
             self.uncork(socket)
         if socket.descriptor < 0:
-            if socket.state == CLOSED:
+            if not socket.flags & READY:
                 socket.user_data = None
                 socket.engine = None
         else:
@@ -1239,7 +1293,7 @@ cdef class Reactor:
                     socket.user_data = None
                 self.update_interest(socket)
             elif not socket.flags & READY:
-                self.push_ready(socket)
+                self.push_ready(socket)  # it has ended just now
         if socket.rare is not None and rare_is_empty(socket.rare):
             socket.rare = None
         return 0
@@ -1247,6 +1301,8 @@ cdef class Reactor:
     cdef int deliver(self, Turn turn, Socket socket, str name, tuple arguments) except -1:
         """Has the listeners of an event called, by the boundary that catches everything (rule 4)."""
         turn.event = name
+        if self.current is not turn:
+            self.expect_blocking()
         if name == "error":
             socket.engine.context.report_error(arguments[0], socket)
         else:
@@ -1279,12 +1335,15 @@ cdef class Reactor:
         if engine.message_function is None:
             if not engine.has_message:  # nobody listens and the connection has ended: recv() can still fetch it
                 if rare_of(socket).inbox is None:
-                    socket.rare.inbox = Inbox(LowWater(socket))
+                    make_inbox(socket)
+                    socket.rare.low_water.socket = None
                 socket.rare.inbox.put(message)
                 return 0
             self.deliver(turn, socket, "message", (message, binary, 0))
             return 0
         turn.event = "message"
+        if self.current is not turn:
+            self.expect_blocking()
         kind = True if binary else False
         zero = 0
         arguments[0] = <PyObject *>socket
@@ -1338,9 +1397,6 @@ cdef class Reactor:
             if socket.descriptor < 0:
                 break
             if socket.flags & ENDED:
-                self.keep_rest(socket)
-                if socket.rare is not None:
-                    pending_free(socket.rare)
                 self.disconnect(socket)
                 break
             if turn.octets == 0 or turn.calls == 0:
@@ -1444,8 +1500,6 @@ cdef class Reactor:
         cdef bint shared
         cdef Rare rare
         while True:
-            if socket.descriptor < 0:
-                return 0
             rare = socket.rare
             shared = self.buffer_owner is socket and self.position < self.end
             if shared:
@@ -1694,91 +1748,54 @@ cdef class Reactor:
             elif got == 0 or errno != EAGAIN:
                 over = True
         if over or (got <= 0 and events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)):
+            self.lose(socket)
             if over:
                 socket.flags |= ENDED
-            self.lose(socket)
-            if not socket.flags & BUSY:
-                if socket.flags & ENDED and (socket.rare is None or socket.rare.pending_end == 0):
-                    self.disconnect(socket)
-                else:
-                    self.push_ready(socket)
+                self.disconnect(socket)
         return 0
 
     cdef int skim(self, Socket socket) except -1:
-        """Looks through what was received ahead, from frame to frame: answers pings, and answers a close frame so that the
-        application learns of it at once. The frames themselves stay where they are and are decoded in their order later."""
+        """Looks through what was received ahead, with a copy of the protocol's state and of the octets: answers pings, and lets the
+        application learn of a close or of an error at once. The frames stay where they are and are decoded in their order later."""
         cdef Rare rare = socket.rare
-        cdef lws_frame frame
-        cdef uint8_t payload[LWS_MAX_CONTROL_PAYLOAD]
-        cdef uint8_t *data
+        cdef uint8_t copy[1024]
         cdef size_t available
-        cdef size_t header
+        cdef size_t consumed
         cdef lws_event event
-        if socket.flags & CLOSE_RECEIVED:
-            return 0
         if rare.skimmed == 0:
-            rare.skim_skip = socket.protocol.frame_remaining
+            rare.ahead = socket.protocol
             rare.known_pongs = rare.pongs
-        while True:
-            data = rare.pending + rare.pending_begin + rare.skimmed
+        while not rare.ahead.flags & LWS_RECEIVE_ENDED:
             available = rare.pending_end - rare.pending_begin - rare.skimmed
-            if rare.skim_skip > 0:
-                if available <= rare.skim_skip:
-                    rare.skim_skip -= available
-                    rare.skimmed += available
-                    return 0
-                rare.skimmed += rare.skim_skip
-                rare.skim_skip = 0
-                continue
-            header = lws_frame_read_header(data, available, &frame)
-            if header == 0:
+            if available > sizeof(copy):
+                available = sizeof(copy)
+            memcpy(copy, rare.pending + rare.pending_begin + rare.skimmed, available)
+            consumed = lws_protocol_receive(&rare.ahead, &socket.engine.limits, copy, available, &event)
+            rare.skimmed += consumed
+            if event.kind == LWS_EVENT_NONE:
                 return 0
-            if not frame.masked or frame.rsv & 3:
-                return 0  # an error: reported when its turn comes
-            if not frame.opcode & 8:
-                rare.skimmed += header
-                rare.skim_skip = frame.payload_length
-                continue
-            if not frame.fin or frame.payload_length > LWS_MAX_CONTROL_PAYLOAD or frame.rsv:
-                return 0
-            if available < header + frame.payload_length:
-                return 0
-            lws_mask(payload, data + header, frame.payload_length, frame.masking_key)
-            rare.skimmed += header + frame.payload_length
-            if frame.opcode == LWS_PING and socket.engine.auto_pong:
+            if event.kind == LWS_EVENT_PING and socket.engine.auto_pong:
                 if rare.known_pongs > 0:
                     rare.known_pongs -= 1
                 else:
                     rare.pongs += 1
-                    self.answer_ping(socket, PyBytes_FromStringAndSize(<const char *>payload, <Py_ssize_t>frame.payload_length))
-            elif frame.opcode == LWS_CLOSE:
-                memset(&event, 0, sizeof(event))
-                event.code = 1005
-                if frame.payload_length >= 2:
-                    event.code = <uint16_t>(payload[0] << 8 | payload[1])
-                    event.data = payload + 2
-                    event.length = frame.payload_length - 2
-                    if not lws_close_code_is_valid(event.code):
-                        return 0
-                    if lws_utf8_check(LWS_UTF8_ACCEPT, event.data, event.length) != LWS_UTF8_ACCEPT:
-                        return 0
-                elif frame.payload_length == 1:
-                    return 0
-                self.skim_close(socket, &event)
-                return 0
+                    self.answer_ping(socket, PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length))
+            elif event.kind == LWS_EVENT_CLOSE:
+                self.take_close(socket, &event)
+            elif event.kind == LWS_EVENT_ERROR:
+                self.close_for_error(socket, &event)
+        return 0
 
-    cdef int skim_close(self, Socket socket, lws_event *event) except -1:
-        """A close frame behind messages that are still to be delivered: answered, and the application may no longer send."""
+    cdef int close_for_error(self, Socket socket, lws_event *event) except -1:
+        """An error behind messages that are still to be delivered: the peer and the application learn of it at once."""
         cdef uint8_t payload[2]
-        if socket.flags & CLOSE_SENT:
+        if socket.flags & (CLOSE_SENT | LOST):
             return 0
-        socket.code = event.code
-        if event.length > 0:
-            rare_of(socket).reason = PyUnicode_DecodeUTF8(<const char *>event.data, <Py_ssize_t>event.length, b"replace")
         payload[0] = <uint8_t>(event.code >> 8)
         payload[1] = <uint8_t>(event.code & 0xff)
-        socket.flags |= CLOSE_RECEIVED | CLOSE_SENT
-        queue_frame(socket, LWS_CLOSE, True, payload, 0 if event.code == 1005 else 2, None)
+        socket.code = event.code
+        socket.flags |= CLOSE_SENT | CLOSE_RECEIVED
+        queue_frame(socket, LWS_CLOSE, True, payload, 2, None)
         self.end_waiting(socket)
         return 0
 
@@ -1950,6 +1967,7 @@ cdef class Reactor:
             written = 0
         if <size_t>written < length:
             output_copy(&rare_of(socket).output, self.cork + written, length - <size_t>written)
+            note_over(socket)
             self.update_interest(socket)
         elif socket.flags & (OVER | CLOSE_RECEIVED | REFUSED):
             self.after_write(socket)
@@ -2003,6 +2021,7 @@ cdef class Reactor:
             output_reference(&rare.output, owner, payload + written, length - <size_t>written)
         else:
             output_copy(&rare.output, payload + written, length - <size_t>written)
+        note_over(socket)
         self.update_interest(socket)
         return 0
 
@@ -2033,8 +2052,7 @@ cdef class Reactor:
                 rare.late_pong = None
                 self.answer_ping(socket, payload)
             if socket.flags & CLOSE_RECEIVED and socket.flags & CLOSE_SENT:
-                if rare is None or rare.pending_end == 0 or socket.flags & OWN_CLOSE:
-                    return self.disconnect(socket)
+                return self.disconnect(socket)
             elif socket.flags & REFUSED:
                 shutdown(socket.descriptor, SHUT_WR)
         if socket.flags & OVER and left <= socket.engine.max_backpressure // 2:
@@ -2111,7 +2129,16 @@ cdef class Reactor:
             self.watcher.start(self._on_event)
         elif self.registered == 0:
             self.watcher.stop()
+            self.loop.run_callback(self._on_empty)
         return 0
+
+    def _on_empty(self):
+        """In the hub: nothing is registered any more, so no greenlet is kept for it."""
+        cdef Turn turn
+        while self.pool and self.registered == 0 and not self.in_round:
+            turn = self.pool.pop()
+            turn.retired = True
+            turn.switch()
 
     cdef Socket register(self, ParkedEngine engine, int descriptor, sockaddr_storage *address):
         """The object of a connection that was accepted. The descriptor belongs to it from here on, whatever happens."""
@@ -2173,10 +2200,12 @@ cdef class Reactor:
         if self.cork_owner is socket:
             self.cork_owner = None
             self.cork_length = 0
+        keep = socket.flags & (CLOSE_RECEIVED | ENDED) and not socket.flags & (OWN_CLOSE | FAILED | REFUSED)
         if self.buffer_owner is socket:
-            self.buffer_owner = None
-            self.position = 0
-            self.end = 0
+            if not keep:
+                self.position = self.end
+            self.keep_rest(socket)
+            rare = socket.rare
         epoll_ctl(self.epoll, EPOLL_CTL_DEL, descriptor, &event)
         shutdown(descriptor, SHUT_RDWR)
         close(descriptor)
@@ -2187,16 +2216,18 @@ cdef class Reactor:
         engine.connection_count -= 1
         if rare is not None:
             output_clear(&rare.output)
-            pending_free(rare)
-            rare.assembly = None
+            if not keep:  # else it is delivered yet, before the close event
+                pending_free(rare)
+                rare.assembly = None
             rare.late_pong = None
             rare.request = None
             rare.opened = 0
             rare.pinged = 0
             rare.fragment_opcode = 0
-            rare.pongs = 0
         self.end_waiting(socket)
         self.end_inbox(socket)
+        if rare is not None and rare.low_water is not None:
+            rare.low_water.socket = None
         if not socket.flags & OPENED or socket.flags & OWN_CLOSE and not engine.own_close_event:
             socket.flags |= CLOSE_REPORTED
         self.slots[descriptor] = NULL
@@ -2493,9 +2524,9 @@ cdef bint is_deliverable(Socket socket):
     """Whether messages may be delivered now."""
     if socket.flags & (CLAIMED | OWN_CLOSE | FAILED | REFUSED):
         return True
-    if socket.flags & PAUSED and not socket.flags & ENDED:
-        return False
-    return socket.state == CONNECTING or socket.engine.has_message or socket.flags & ENDED != 0
+    if socket.state == CONNECTING or socket.descriptor < 0:
+        return True
+    return socket.engine.has_message and not socket.flags & PAUSED
 
 
 cdef bint wants_to_read(Socket socket, bint by_owner):
