@@ -31,7 +31,7 @@ def message_payload(message: str | bytes | bytearray | memoryview) -> bytes:
 
 
 class Prepared:
-    """One message, immutable, and its complete server frame, encoded when first needed and at most once per kind.
+    """One message, immutable, and its complete server frame, encoded at most once per kind.
 
     `payload`: the octets; `binary`: the kind that it is sent as unless the sender says otherwise. May be sent any
     number of times, to any connection, from any greenlet. Clients must mask each frame with a fresh key (RFC 6455
@@ -57,8 +57,7 @@ class Prepared:
         self._set("_encode_frame", load().encode_frame if encode_frame is None else encode_frame)
         self._set("_frames", [None, None])
         self._set("_text_is_valid", [is_text])
-        if not self.binary:
-            self.check_text()
+        self.frame()
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -22,7 +22,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 from lws_gevent._c_core cimport (
     LWS_BINARY, LWS_CLOSE, LWS_CONTINUATION, LWS_EVENT_CLOSE, LWS_EVENT_DATA, LWS_EVENT_ERROR, LWS_EVENT_NONE,
     LWS_EVENT_PING, LWS_EVENT_PONG, LWS_MAX_CONTROL_PAYLOAD, LWS_MAX_HEADER, LWS_MAX_LEFTOVER, LWS_PING, LWS_PONG,
-    LWS_RECEIVE_ENDED, LWS_SERVER, LWS_TEXT, LWS_UTF8_ACCEPT, lws_event,
+    LWS_RECEIVE_ENDED, LWS_SERVER, LWS_TEXT, LWS_UTF8_ACCEPT, lws_event, lws_frame, lws_frame_read_header,
     lws_frame_write_header, lws_limits, lws_mask, lws_protocol, lws_protocol_init, lws_protocol_receive, lws_request, lws_request_check_upgrade,
     lws_request_find_end, lws_request_parse, lws_utf8_check,
 )
@@ -35,7 +35,7 @@ from lws_gevent.engines._output cimport (
 import os
 import weakref
 
-from gevent import Greenlet, get_hub, getcurrent
+from gevent import Greenlet, get_hub, getcurrent, joinall, killall
 from gevent.event import Event
 
 from lws_gevent.engines.interface import Socket as InterfaceSocket
@@ -113,6 +113,9 @@ cdef enum:
     POLICY_BLOCK = 0
     POLICY_DROP = 1
     POLICY_CLOSE = 2
+
+#: How long `shutdown` waits for handlers that it has killed: one may be blocked by something that no kill can end.
+KILL_SECONDS = 1.0
 
 cdef uint64_t LISTENING_BIT = <uint64_t>1 << 63
 cdef uint32_t GENERATION_MASK = 0x7fffffff
@@ -731,7 +734,10 @@ cdef object send_prepared(Socket socket, prepared, binary):
         raise TypeError(f"send_prepared takes what prepare_buffer returned, not {type(prepared).__name__}")
     if socket.flags & FRAGMENTING:
         raise ValueError("a fragmented message is being sent: end it with send_fragment(..., fin=True) first")
-    frame = prepared.frame(binary)
+    frames = prepared._frames
+    frame = frames[1 if (prepared.binary if binary is None else binary) else 0]
+    if frame is None:
+        frame = prepared.frame(binary)
     if is_over(socket):
         if not make_room(socket, True):
             return dropped(socket, prepared.payload, prepared.binary if binary is None else bool(binary))
@@ -906,11 +912,22 @@ cdef object respond(Socket socket, status, headers, body):
 class HandlerGreenlet(Greenlet):
     """A pooled greenlet in which handlers run. `repr` and `gevent.util.print_run_info` show the handler and the connection."""
 
-    def _run(self, turn):
-        (<Turn>turn).run()
+    __slots__ = ("turn",)
+
+    def __init__(self, turn):
+        Greenlet.__init__(self)
+        self.turn = turn
+
+    def _run(self):
+        (<Turn>self.turn).run()
+
+    def throw(self, *args):
+        """As that of any greenlet; whoever kills a greenlet waits for its end, so it is not pooled again."""
+        (<Turn>self.turn).retired = True
+        return Greenlet.throw(self, *args)
 
     def _formatinfo(self):
-        return (<Turn>self.args[0]).describe() if self.args else "retired"
+        return (<Turn>self.turn).describe()
 
 
 @cython.final
@@ -943,11 +960,13 @@ cdef class Turn:
                 reactor.hub_switch()
             except BaseException:
                 break
-            if self.assigned:
+            if self.assigned:  # and not a stray switch by something that a handler has left behind
                 self.assigned = False
                 reactor.work(self)
-                if reactor.registered == 0:
+                if reactor.registered == 0 or len(reactor.pool) >= POOL_SIZE:
                     self.retired = True  # nothing is left that it could be kept for
+                elif lws_has_context() or self.greenlet.has_links():
+                    self.retired = True  # marked; what else marks it shows when nobody runs it, in take_turn
                 if not self.retired:
                     reactor.pool.append(self)
         self.retired = True
@@ -980,7 +999,8 @@ cdef class Reactor:
     cdef object hub_switch
     cdef object watcher
     cdef object timer
-    cdef object round_callback
+    cdef object round_timer
+    cdef bint round_pending
     cdef object flush_callback
     cdef unsigned long thread
     cdef int process
@@ -1047,6 +1067,7 @@ cdef class Reactor:
             raise OSError(errno, os.strerror(errno))
         self.watcher = self.loop.io(self.epoll, 1)
         self.timer = self.loop.timer(1.0, 1.0)
+        self.round_timer = self.loop.timer(0.0)
         self.read_clock()
 
     def __dealloc__(self):
@@ -1064,8 +1085,8 @@ cdef class Reactor:
     def _on_event(self):
         self.run_round(True)
 
-    def _on_callback(self):
-        self.round_callback = None
+    def _on_round(self):
+        self.round_pending = False
         self.run_round(False)
 
     cdef int run_round(self, bint poll) except -1:
@@ -1105,8 +1126,10 @@ cdef class Reactor:
 
     cdef int call_round(self) except -1:
         """Has the ready list served in the hub's next iteration, so that others have their turn first (rule 8)."""
-        if self.round_callback is None and not self.in_round:
-            self.round_callback = self.loop.run_callback(self._on_callback)
+        if not self.round_pending and not self.in_round:
+            # A timer and not run_callback: callbacks that schedule callbacks keep the loop from polling.
+            self.round_pending = True
+            self.round_timer.start(self._on_round)
         return 0
 
     cdef Turn take_turn(self):
@@ -1119,7 +1142,7 @@ cdef class Reactor:
             turn.retired = True
             turn.switch()
         turn = Turn.__new__(Turn, self)
-        turn.greenlet = HandlerGreenlet(None, turn)
+        turn.greenlet = HandlerGreenlet(turn)
         turn.switch = turn.greenlet.switch
         self.turns.add(turn)
         turn.switch()
@@ -1159,11 +1182,9 @@ cdef class Reactor:
                 socket = None
             if self.current is not turn:
                 return 0
-            if turn.is_marked(references) or lws_has_context():
+            if turn.retired or turn.is_marked(references) or lws_has_context():
                 turn.retired = True
                 return 0
-            if len(self.pool) > POOL_SIZE:
-                turn.retired = True
 
     cdef int serve_guarded(self, Turn turn, Socket socket, uint32_t events) except -1:
         try:
@@ -1185,9 +1206,7 @@ cdef class Reactor:
     cdef bint is_handling(self, Socket socket):
         """Whether the running greenlet is a turn whose handler has blocked before: what it sends goes out when it blocks again."""
         current = getcurrent()
-        if type(current) is not HandlerGreenlet or not current.args:
-            return socket.flags & CORKED != 0
-        if (<Turn>current.args[0]).socket is None:
+        if type(current) is not HandlerGreenlet or (<Turn>current.turn).socket is None:
             return socket.flags & CORKED != 0
         self.expect_blocking()
         return True
@@ -1239,6 +1258,7 @@ cdef class Reactor:
                 self.receive(turn, socket)
             else:
                 self.receive_ahead(socket, events)
+                self.decode(turn, socket)  # control frames: messages wait
         self.settle(turn, socket)
         return 0
 
@@ -1513,7 +1533,7 @@ cdef class Reactor:
             if socket.flags & REFUSED:
                 self.consume(socket, shared, length)
                 return 1
-            if not is_deliverable(socket) and not is_inert(socket):
+            if not is_deliverable(socket) and not is_inert(socket) and not is_control(socket, data, length):
                 self.keep_rest(socket)
                 return 0
             if turn.calls == 0:
@@ -2446,6 +2466,7 @@ cdef class Reactor:
         cdef Listening listening
         self.watcher.stop()
         self.timer.stop()
+        self.round_timer.stop()
         for index in range(self.slot_count):
             if self.slots[index] != NULL:
                 socket = <Socket>self.slots[index]
@@ -2527,6 +2548,15 @@ cdef bint is_deliverable(Socket socket):
     if socket.state == CONNECTING or socket.descriptor < 0:
         return True
     return socket.engine.has_message and not socket.flags & PAUSED
+
+
+cdef bint is_control(Socket socket, const uint8_t *data, size_t length):
+    """Whether the next frame is a control frame, which need not wait until messages may be delivered."""
+    cdef lws_frame frame
+    return (
+        socket.state == OPEN and socket.protocol.frame_remaining == 0
+        and lws_frame_read_header(data, length, &frame) > 0 and frame.opcode >= LWS_CLOSE
+    )
 
 
 cdef bint wants_to_read(Socket socket, bint by_owner):
@@ -2780,9 +2810,12 @@ cdef class ParkedEngine:
             elif socket.state == OPEN:
                 close_socket(socket, code, "", False)
         self.wait_for_end(timeout)
-        for turn in list(reactor.turns):
-            if turn.socket is not None and turn.socket.engine is self and turn.greenlet is not getcurrent():
-                turn.greenlet.kill(block=False)
+        blocked = [
+            turn.greenlet for turn in reactor.turns
+            if turn.socket is not None and turn.socket.engine is self and turn.greenlet is not getcurrent()
+        ]
+        killall(blocked, block=False)
+        joinall(blocked, KILL_SECONDS)
         for socket in self.sockets():
             reactor.disconnect(socket)
 
