@@ -2,6 +2,7 @@
 
 A hypothesis state machine opens connections, sends messages (whole, in fragments, in parts of frames), and scripts by them
 what the handlers do: echo, yield, block, raise, be killed, time out, close and send to each other. Peers close, reset, stall.
+Nothing is asserted before the end of a schedule: what is drawn must not depend on what the server does.
 The model says what each side must have seen: messages in order, one at a time, none lost or doubled; every ping answered;
 the close event exactly once; sends after the end raise; nothing left at the end.
 
@@ -17,15 +18,16 @@ import gevent
 import gevent.event
 import gevent.local
 import pytest
-from client import CLOSE, CONTINUATION, TEXT, Client, PeerClosed, close_payload, encode
+from client import CLOSE, CONTINUATION, PING, TEXT, Client, PeerClosed, close_payload, encode
 from helpers import Stack, alive, eventually
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from lws_gevent import ConnectionClosed, Server
 
 SCHEDULES = int(os.environ.get("LWS_GEVENT_SCHEDULES", "60"))
 STEPS = int(os.environ.get("LWS_GEVENT_SCHEDULE_STEPS", "40"))
+SHRINK = os.environ.get("LWS_GEVENT_SCHEDULE_SHRINK") == "1"
 LIMIT = 64 * 1024
 PATIENCE = float(os.environ.get("LWS_GEVENT_SCHEDULE_PATIENCE", "5"))  # seconds until a schedule counts as stuck
 
@@ -60,6 +62,7 @@ class Connection:
         self.close_frame: Any = None
         self.ended = False
         self.rest = b""  # of a frame, or of a fragmented message, that has been begun
+        self.between_fragments = False  # so that control frames may come before the rest
         self.said_close = self.left = False
         self.flow = gevent.event.Event()
         self.flow.set()
@@ -69,7 +72,7 @@ class Connection:
         self.sent: list[str] = []
         self.blocked: gevent.event.Event | None = None
         self.greenlet: Any = None
-        self.app_closed = self.terminated = self.failed = self.paused = False
+        self.app_closed = self.terminated = self.failed = self.killed = self.paused = False
         self.codes: set[int] = set()
         self.close_events: list[int] = []
 
@@ -98,11 +101,13 @@ class Connection:
             while True:
                 self.flow.wait()
                 try:
-                    message = self.client.recv_message()
+                    # Pings are not answered: a pong might get into the middle of a frame that was begun.
+                    message = self.client.recv_message(answer_pings=False)
                 except PeerClosed as closed:
                     self.close_frame = closed.code
                     if not self.said_close:
-                        self.client.send_frame(CLOSE, close_payload(closed.code))
+                        rest, self.rest = self.rest, b""
+                        self.client.send_raw(rest + encode(CLOSE, close_payload(closed.code)))
                 else:
                     assert isinstance(message, str)
                     self.received.append(message)
@@ -155,8 +160,13 @@ class Schedule(RuleBasedStateMachine):
         self.check(connection.socket is socket or connection.socket == socket)
         if not connection.loop:
             return
-        for message in socket:
-            self.handle(connection, message)
+        try:
+            for message in socket:
+                self.handle(connection, message)
+        except ConnectionClosed:
+            pass  # its own connection, or another one to which it wanted to send
+        # Whoever has claimed a socket and returns closes it, if it is still open.
+        connection.app_closed = True
 
     def on_message(self, socket: Any, message: str, binary: bool) -> None:
         connection = self.server.get_user_data(socket)
@@ -346,6 +356,7 @@ class Schedule(RuleBasedStateMachine):
     def octets(self, connection: Connection, data: bytes) -> None:
         """Send, after whatever was begun has been finished."""
         data, connection.rest = connection.rest + data, b""
+        connection.between_fragments = False
         if data:
             try:
                 connection.client.send_raw(data)
@@ -401,6 +412,7 @@ class Schedule(RuleBasedStateMachine):
             text = self.message(connection, action, argument)
             self.octets(connection, encode(TEXT, text[:cut], fin=False) + encode(CONTINUATION, b"", fin=False))
             connection.rest = encode(CONTINUATION, text[cut:])
+            connection.between_fragments = True
 
     @rule(index=st.integers(0, 5))
     def finish(self, index: int) -> None:
@@ -414,12 +426,12 @@ class Schedule(RuleBasedStateMachine):
         if connection:
             self.count += 1
             connection.last_ping = b"%d" % self.count
-            fragment_is_open = connection.rest[:1] == bytes([0x80])
-            frame = encode(9, connection.last_ping)
-            if fragment_is_open:  # control frames may come between fragments
+            frame = encode(PING, connection.last_ping)
+            if connection.between_fragments:
                 rest, connection.rest = connection.rest, b""
                 self.octets(connection, frame)
                 connection.rest = rest
+                connection.between_fragments = True
             else:
                 self.octets(connection, frame)
 
@@ -440,11 +452,17 @@ class Schedule(RuleBasedStateMachine):
             connection.codes.add(1006)
             connection.flow.set()
             if how == "half_close":
-                connection.client.half_close()
+                try:
+                    connection.client.half_close()
+                except OSError:
+                    pass
                 return
             self.readers[connection.number].kill()
             connection.ended = True
-            getattr(connection.client, how)()
+            try:
+                getattr(connection.client, how)()
+            except OSError:
+                pass  # the reader has just seen the end itself
 
     @rule(index=st.integers(0, 5))
     def stall(self, index: int) -> None:
@@ -462,12 +480,10 @@ class Schedule(RuleBasedStateMachine):
     def turn(self, count: int) -> None:
         for _ in range(count):
             gevent.sleep(0)
-        self.nothing_is_wrong()
 
     @rule()
     def settle(self) -> None:
         gevent.sleep(0.001)
-        self.nothing_is_wrong()
 
     @rule(index=st.integers(0, 5))
     def release(self, index: int) -> None:
@@ -480,7 +496,7 @@ class Schedule(RuleBasedStateMachine):
         running = [connection for connection in self.connections if connection.greenlet is not None]
         if running:
             connection = running[index % len(running)]
-            connection.failed = True
+            connection.killed = True
             connection.codes.add(1011)
             connection.greenlet.kill(block=False)
 
@@ -533,7 +549,9 @@ class Schedule(RuleBasedStateMachine):
             return False
         if connection.left or connection.terminated:
             return bool(connection.socket.closed)
-        if connection.may_have_ended:
+        if connection.killed and not connection.failed:
+            gevent.sleep(0)  # the kill is under way
+        if not connection.should_be_open:
             return bool(connection.socket.closed and connection.ended and connection.received == connection.sent)
         return (
             connection.handled == connection.sent_messages
@@ -544,9 +562,11 @@ class Schedule(RuleBasedStateMachine):
     def ended_as_it_should(self, connection: Connection) -> None:
         assert len(connection.close_events) <= 1, connection
         if not connection.app_closed:
-            assert len(connection.close_events) == 1, connection
+            if len(connection.close_events) != 1:
+                raise AssertionError(f"{len(connection.close_events)} close events: {connection}")
         graceful = not (connection.left or connection.terminated or connection.app_closed or connection.failed)
-        if graceful and connection.said_close:
+        # (A handler that iterates ends itself by the ConnectionClosed of its first send after the close.)
+        if graceful and connection.said_close and not connection.loop:
             assert connection.handled == connection.sent_messages, (
                 "messages before the peer's close are lost",
                 connection,
@@ -583,7 +603,7 @@ class Schedule(RuleBasedStateMachine):
         for connection in self.connections:
             connection.codes.add(1001)
         self.stopping = True
-        still_open = [connection for connection in self.connections if not connection.may_have_ended]
+        still_open = [connection for connection in self.connections if connection.should_be_open]
         assert len(list(self.server.connections)) == len(still_open), still_open
         self.server.stop()
         for connection in still_open:
@@ -605,6 +625,9 @@ def test_random_schedules(stack: Stack, nothing_leaks: None) -> None:
             max_examples=SCHEDULES,
             stateful_step_count=STEPS,
             deadline=None,
+            # Shrinking a schedule that depends on the kernel's timing, too, takes minutes and rarely helps.
+            phases=list(Phase) if SHRINK else [Phase.explicit, Phase.reuse, Phase.generate],
+            report_multiple_bugs=False,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
