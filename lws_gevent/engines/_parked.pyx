@@ -45,6 +45,7 @@ from lws_gevent.errors import (
 from lws_gevent.frames import ReadyState, close_payload
 from lws_gevent.handshake import accept_key, handshake_error, response
 from lws_gevent.inbox import Inbox
+from lws_gevent.listening import tune
 from lws_gevent.prepared import Prepared, message_payload
 from lws_gevent.waiting_senders import WaitingSenders
 
@@ -102,7 +103,9 @@ cdef enum:
     BATCH_SIZE = 512         # events taken from the set at once
     ACCEPT_BATCH = 128       # connections accepted from one listener before others have their turn
     POOL_SIZE = 64           # idle greenlets that are kept
-    WHEEL_SIZE = 512         # seconds; later deadlines go round more than once
+    TICKS = 4                # of the wheel of deadlines, a second
+    WHEEL_SIZE = 1024        # ticks; later deadlines go round more than once
+    LINGER_SECONDS = 2       # that a refused peer has to end its side
     LINGER_OCTETS = 67108864  # thrown away while waiting for a refused peer to end its side
 
 cdef enum:
@@ -203,8 +206,8 @@ cdef class Rare:
     cdef object subprotocol
     cdef object extensions
     cdef object request      # a plain request whose body is being read
-    cdef uint32_t opened     # second of the handshake's end, when max_lifetime is set
-    cdef uint32_t pinged     # second of the last ping
+    cdef uint32_t opened     # tick of the handshake's end, when max_lifetime is set
+    cdef uint32_t pinged     # tick of the last ping
 
     def __cinit__(self):
         output_init(&self.output)
@@ -329,8 +332,8 @@ cdef class Socket:
     cdef int descriptor
     cdef uint32_t generation
     cdef uint32_t flags
-    cdef uint32_t due            # second at which the deadline is looked at
-    cdef uint32_t last_receive   # second
+    cdef uint32_t due            # tick at which the deadline is looked at
+    cdef uint32_t last_receive   # tick
     cdef int32_t timer_next      # descriptors of the neighbours in the wheel, -1: none
     cdef int32_t timer_previous
     cdef uint16_t code           # of the close, 0 before
@@ -479,12 +482,9 @@ cdef class Socket:
 
     def _fail_handler(self):
         """For the handler boundary: a handler of this connection failed."""
-        if self.engine is not None and self.descriptor >= 0:
-            if self.state == OPEN or self.state == CLOSING:
-                self.flags |= FAILED
-                close_socket(self, 1011, "", False)
-            elif self.state == CONNECTING:
-                self.flags |= FAILED
+        self.flags |= FAILED
+        if self.engine is not None and self.descriptor >= 0 and self.state != CONNECTING:
+            close_socket(self, 1011, "", False)
 
 
 def live_sockets():
@@ -820,6 +820,8 @@ cdef object close_socket(Socket socket, code, reason, bint own):
     if socket.state == CONNECTING:
         raise closed_error(socket)
     if socket.state != OPEN:
+        if own:
+            socket.flags |= FAILED  # who closes wants to hear no more of it
         return
     reactor = socket.engine.reactor
     check_thread(reactor)
@@ -851,11 +853,14 @@ cdef object close_socket(Socket socket, code, reason, bint own):
 
 cdef object terminate(Socket socket):
     cdef Reactor reactor
-    if socket.state == CLOSED or socket.engine is None:
+    if socket.engine is None:
         return
     reactor = socket.engine.reactor
     check_thread(reactor)
-    socket.flags |= OWN_CLOSE
+    if socket.state == CLOSED:
+        socket.flags |= FAILED  # who closes wants to hear no more of it
+    else:
+        socket.flags |= OWN_CLOSE
     reactor.disconnect(socket)
 
 
@@ -1031,10 +1036,10 @@ cdef class Reactor:
     cdef list listenings
     cdef bint in_round
     cdef Turn current
-    cdef uint32_t now            # seconds of the monotonic clock, read once per round
+    cdef uint32_t now            # ticks of the monotonic clock, read once per round
     cdef int32_t *wheel
     cdef Py_ssize_t listed
-    cdef uint32_t swept          # the second up to which the wheel was looked at
+    cdef uint32_t swept          # the tick up to which the wheel was looked at
 
     def __cinit__(self):
         self.epoll = -1
@@ -1066,7 +1071,7 @@ cdef class Reactor:
         if self.epoll < 0:
             raise OSError(errno, os.strerror(errno))
         self.watcher = self.loop.io(self.epoll, 1)
-        self.timer = self.loop.timer(1.0, 1.0)
+        self.timer = self.loop.timer(1.0 / TICKS, 1.0 / TICKS)
         self.round_timer = self.loop.timer(0.0)
         self.read_clock()
 
@@ -1200,7 +1205,7 @@ cdef class Reactor:
     cdef int read_clock(self) except -1:
         cdef timespec now
         clock_gettime(CLOCK_MONOTONIC, &now)
-        self.now = <uint32_t>now.tv_sec
+        self.now = <uint32_t>(<uint64_t>now.tv_sec * TICKS + <uint64_t>now.tv_nsec * TICKS / 1000000000)
         return 0
 
     cdef bint is_handling(self, Socket socket):
@@ -2325,7 +2330,7 @@ cdef class Reactor:
             raise OSError(errno, os.strerror(errno))
         return 0
 
-    # Deadlines: in a wheel of seconds, looked at by one timer that runs only while there is one
+    # Deadlines: in a wheel of ticks, looked at by one timer that runs only while there is one
 
     cdef int set_deadline(self, Socket socket) except -1:
         cdef ParkedEngine engine = socket.engine
@@ -2334,7 +2339,7 @@ cdef class Reactor:
         if socket.descriptor < 0:
             return 0
         if socket.flags & REFUSED:
-            due = self.now + (engine.close_timeout if engine.close_timeout < 5 else 5)
+            due = self.now + min(engine.close_timeout, <uint32_t>(LINGER_SECONDS * TICKS))
         elif socket.state == CONNECTING:
             due = self.now + engine.handshake_timeout
         elif socket.state == CLOSING:
@@ -2354,7 +2359,7 @@ cdef class Reactor:
                 due = socket.rare.opened + engine.max_lifetime
         self.unlist(socket)
         if due != UINT32_MAX:
-            self.enlist(socket, due + 1)  # a second that has begun is not yet over
+            self.enlist(socket, due + 1)  # a tick that has begun is not yet over
         return 0
 
     cdef int enlist(self, Socket socket, uint32_t due) except -1:
@@ -2397,11 +2402,11 @@ cdef class Reactor:
         cdef list due
         cdef Socket socket
         cdef int32_t descriptor
-        cdef uint32_t second
         self.read_clock()
-        if not self.spares_used:
-            self.spares = []
-        self.spares_used = False
+        if self.now % TICKS == 0:
+            if not self.spares_used:
+                self.spares = []
+            self.spares_used = False
         if self.listed == 0:
             if not self.spares:
                 self.timer.stop()
@@ -2643,7 +2648,7 @@ cdef class ParkedEngine:
     cdef double send_timeout
     cdef uint32_t handshake_timeout
     cdef uint32_t close_timeout
-    cdef uint32_t ping_after     # seconds of silence; 0: never
+    cdef uint32_t ping_after     # ticks of silence; 0: never
     cdef uint32_t lost_after
     cdef uint32_t max_lifetime
     cdef Py_ssize_t max_connections
@@ -2680,11 +2685,11 @@ cdef class ParkedEngine:
         self.max_header_size = settings.max_header_size
         self.max_body_size = settings.max_body_size
         self.send_timeout = settings.send_timeout or 0
-        self.handshake_timeout = seconds(settings.handshake_timeout)
-        self.close_timeout = seconds(settings.close_timeout)
-        self.ping_after = seconds(settings.ping_after)
-        self.lost_after = seconds(settings.lost_after)
-        self.max_lifetime = seconds(settings.max_lifetime)
+        self.handshake_timeout = ticks(settings.handshake_timeout)
+        self.close_timeout = ticks(settings.close_timeout)
+        self.ping_after = ticks(settings.ping_after)
+        self.lost_after = ticks(settings.lost_after)
+        self.max_lifetime = ticks(settings.max_lifetime)
         self.max_connections = -1 if settings.max_connections is None else settings.max_connections
         context.on_change.append(self._on_change)
         self._on_change(None)
@@ -2745,9 +2750,9 @@ cdef class ParkedEngine:
         listening = Listening.__new__(Listening)
         listening.engine = self
         listening.descriptor = listener.fileno()
-        if listener.family in (AF_INET, AF_INET6):
-            # Accepted sockets inherit it: one system call for all of them.
-            listener.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        # Accepted sockets inherit its options: one system call for all of them.
+        settings = self.settings
+        tune(listener, (settings.keep_alive_time, settings.keep_alive_interval, settings.keep_alive_retry))
         listening.index = len(self.reactor.listenings)
         if None in self.reactor.listenings:
             listening.index = self.reactor.listenings.index(None)
@@ -2899,11 +2904,11 @@ cdef class ParkedEngine:
         return count
 
 
-cdef uint32_t seconds(value) except? 0:
-    """Whole seconds, rounded up; 0 for None."""
-    if value is None:
+cdef uint32_t ticks(seconds) except? 0:
+    """As ticks of the wheel, rounded up; 0 for None."""
+    if seconds is None:
         return 0
-    return <uint32_t>max(1, min(-(-value // 1), 0x7fffffff))
+    return <uint32_t>max(1, min(-(-seconds * TICKS // 1), 0x7fffffff))
 
 
 InterfaceSocket.register(Socket)
