@@ -87,9 +87,15 @@ class Connection:
     @property
     def may_have_ended(self) -> bool:
         """Whether there is any reason for the server to find this connection closed."""
-        return (
-            self.said_close or self.left or self.ended or self.app_closed or self.failed or self.close_frame is not None
-        )
+        ended = self.said_close or self.left or self.ended or self.close_frame is not None
+        return ended or self.app_closed or self.failed or self.killed
+
+    @property
+    def should_be_open(self) -> bool:
+        """A kill may come when the handler has returned already, and then ends nothing but, perhaps, its greenlet."""
+        if self.killed and not (self.failed or self.socket.closed):
+            self.killed = False
+        return not self.may_have_ended
 
     @property
     def must_have_ended(self) -> bool:
