@@ -116,7 +116,7 @@ static void end_message(lws_protocol *protocol) {
     protocol->message_length = 0;
     protocol->fragments = 0;
     protocol->opcode = 0;
-    protocol->utf8_state = LWS_UTF8_ACCEPT; /* it is already, unless octets were passed over */
+    protocol->utf8_state = LWS_UTF8_ACCEPT;
     protocol->flags &= (uint8_t)~(LWS_MESSAGE_COMPRESSED | LWS_MESSAGE_BEGUN);
 }
 
