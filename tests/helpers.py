@@ -79,16 +79,13 @@ def live_greenlets() -> list[gevent.Greenlet]:
 
 def live_sockets() -> int:
     """How many connection objects of lws_gevent exist, on whatever engine."""
-    count = 0
-    for name, module in list(sys.modules.items()):
-        if name.startswith("lws_gevent.engines."):
-            counter = getattr(module, "live_sockets", None)  # for engines whose objects the collector does not know
-            if counter is not None:
-                count += counter()
-    for thing in gc.get_objects():
-        kind = type(thing)
-        if kind.__name__ == "Socket" and getattr(kind, "__module__", "").startswith("lws_gevent.engines.greenlet"):
-            count += 1
+    interface = sys.modules.get("lws_gevent.engines.interface")
+    if interface is None:
+        return 0
+    count = sum(isinstance(thing, interface.Socket) for thing in gc.get_objects())
+    parked = sys.modules.get("lws_gevent.engines._parked")
+    if parked is not None:  # whose connections the collector does not know
+        count += parked.live_sockets()
     return count
 
 

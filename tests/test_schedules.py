@@ -511,8 +511,7 @@ class Schedule(RuleBasedStateMachine):
         paused = [connection for connection in self.connections if connection.paused]
         if paused:
             connection = paused[index % len(paused)]
-            connection.paused = False
-            connection.socket.resume()
+            self.unpause(connection)
 
     @rule(index=st.integers(0, 5), what=st.sampled_from(["send", "close", "terminate", "broadcast"]))
     def the_application_acts(self, index: int, what: str) -> None:
@@ -542,6 +541,13 @@ class Schedule(RuleBasedStateMachine):
         for connection in self.connections:
             assert connection.received == connection.sent[: len(connection.received)], connection
 
+    def unpause(self, connection: Connection) -> None:
+        connection.paused = False
+        try:
+            connection.socket.resume()
+        except ConnectionClosed:
+            assert connection.may_have_ended, connection
+
     def is_settled(self, connection: Connection) -> bool:
         """Whether everything that must happen on this connection has happened, all handlers being released."""
         if connection.socket is None:
@@ -549,8 +555,7 @@ class Schedule(RuleBasedStateMachine):
         if connection.blocked is not None:
             connection.blocked.set()
         if connection.paused:
-            connection.paused = False
-            connection.socket.resume()
+            self.unpause(connection)
         if connection.running:
             return False
         if connection.left or connection.terminated:
@@ -582,18 +587,22 @@ class Schedule(RuleBasedStateMachine):
         try:
             self.end()
         finally:
-            gevent.killall(self.readers)
-            for connection in self.connections:
-                if connection.client is not None:
-                    connection.client.disconnect()
-            self.server.stop(timeout=0.05)
-            del self.connections[:], self.readers[:]
-            for event in ("upgrade", "connection", "message", "close", "error"):
-                self.server.off(event)
+            self.let_go()
         try:
             eventually(lambda: alive() == self.before, within=5)
         except AssertionError:
             raise AssertionError(f"left behind: before {self.before}, after {alive()}") from None
+
+    def let_go(self) -> None:
+        gevent.killall(self.readers)
+        for connection in self.connections:
+            if connection.client is not None:
+                connection.client.disconnect()
+        self.server.stop(timeout=0.05)
+        self.connections.clear()
+        self.readers.clear()
+        for event in ("upgrade", "connection", "message", "close", "error"):
+            self.server.off(event)
 
     def end(self) -> None:
         for connection in self.connections:
