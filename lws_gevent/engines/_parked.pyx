@@ -106,7 +106,7 @@ cdef enum:
     TICKS = 4                # of the wheel of deadlines, a second
     WHEEL_SIZE = 1024        # ticks; later deadlines go round more than once
     LINGER_SECONDS = 2       # that a refused peer has to end its side
-    LINGER_OCTETS = 67108864  # thrown away while waiting for a refused peer to end its side
+    LINGER_OCTETS = 4194304  # thrown away while waiting for that
 
 cdef enum:
     INTEREST_READ = 1
@@ -188,6 +188,7 @@ cdef class Rare:
     cdef size_t pending_end
     cdef size_t pending_capacity
     cdef size_t skimmed      # octets behind pending_begin that were looked through for control frames
+    cdef size_t lingered     # octets thrown away since the connection was refused
     cdef size_t scanned      # octets of a request head that were searched for its end
     cdef uint64_t progress   # octets that the kernel took from `output`, ever
     cdef uint64_t stalled    # `progress` when the current deadline was set
@@ -452,16 +453,18 @@ cdef class Socket:
     def pause(self):
         """No message events until `resume`: what the peer sends waits, within bounds, then in its own buffers. Pings are answered
         meanwhile; the end of the connection ends the pause too."""
-        check_open(self)
-        self.flags |= PAUSED
-        self.engine.reactor.update_interest(self)
+        if self.engine is not None:
+            check_thread(self.engine.reactor)
+            self.flags |= PAUSED
+            self.engine.reactor.update_interest(self)
 
     def resume(self):
-        """Reads again."""
-        check_open(self)
-        self.flags &= ~<uint32_t>PAUSED
-        self.engine.reactor.update_interest(self)
-        self.engine.reactor.push_ready(self)
+        """Ends a `pause`."""
+        if self.engine is not None:
+            check_thread(self.engine.reactor)
+            self.flags &= ~<uint32_t>PAUSED
+            self.engine.reactor.update_interest(self)
+            self.engine.reactor.push_ready(self)
 
     def respond(self, status, headers=(), body=b""):
         """`Server.respond` to this plain HTTP request."""
@@ -1537,6 +1540,10 @@ cdef class Reactor:
                 return 1
             if socket.flags & REFUSED:
                 self.consume(socket, shared, length)
+                rare = rare_of(socket)
+                rare.lingered += length
+                if rare.lingered > LINGER_OCTETS:
+                    self.disconnect(socket)
                 return 1
             if not is_deliverable(socket) and not is_inert(socket) and not is_control(socket, data, length):
                 self.keep_rest(socket)
@@ -2225,7 +2232,9 @@ cdef class Reactor:
         if self.cork_owner is socket:
             self.cork_owner = None
             self.cork_length = 0
-        keep = socket.flags & (CLOSE_RECEIVED | ENDED) and not socket.flags & (OWN_CLOSE | FAILED | REFUSED)
+        keep = socket.flags & (CLOSE_RECEIVED | ENDED) and socket.flags & OPENED and (
+            not socket.flags & (OWN_CLOSE | FAILED | REFUSED)
+        )
         if self.buffer_owner is socket:
             if not keep:
                 self.position = self.end
