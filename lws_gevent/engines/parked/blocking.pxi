@@ -1,0 +1,37 @@
+# Blocking style: `recv` and iteration.
+
+cdef object claim(Socket socket):
+    """The inbox of a connection in blocking style; the first call makes it."""
+    cdef Rare rare = socket.rare
+    if rare is not None and rare.inbox is not None:
+        return rare.inbox
+    check_open(socket)
+    make_inbox(socket)
+    socket.flags |= CLAIMED
+    update_interest(socket.engine.reactor, socket)
+    push_ready(socket.engine.reactor, socket)
+    return socket.rare.inbox
+
+
+cdef int make_inbox(Socket socket) except -1:
+    cdef Rare rare = rare_of(socket)
+    rare.low_water = LowWater.__new__(LowWater, socket)
+    rare.inbox = Inbox(rare.low_water)
+    return 0
+
+
+cdef class LowWater:
+    """Called by an inbox when there is room again: its connection is read from again."""
+
+    cdef Socket socket
+
+    def __cinit__(self, Socket socket):
+        self.socket = socket
+
+    def __call__(self):
+        cdef Socket socket = self.socket
+        if socket is None:
+            return  # it has ended: what waits in the inbox is all there is
+        if socket.descriptor >= 0 and socket.engine is not None and not socket.interest & INTEREST_READ:
+            update_interest(socket.engine.reactor, socket)
+            push_ready(socket.engine.reactor, socket)

@@ -1,0 +1,142 @@
+# The opening handshake, and plain HTTP requests.
+
+cdef Py_ssize_t handshake(Reactor reactor, Turn turn, Socket socket, uint8_t *data, size_t length) except -1:
+    """Answers a request head when it is all there: how many octets it took, 0 when it waits for more."""
+    cdef ParkedEngine engine = socket.engine
+    cdef Rare rare = socket.rare
+    cdef bint shared = reactor.buffer_owner is socket and reactor.position < reactor.end
+    cdef size_t head
+    cdef lws_request *request = reactor.request
+    if rare is not None and rare.request is not None:
+        return take_body(reactor, turn, socket, data, length, shared)
+    if socket.flags & ANSWERING:
+        return 0
+    head = lws_request_find_end(data, length, 0 if rare is None else rare.scanned)
+    if head == 0 and length <= engine.max_header_size:
+        rare_of(socket).scanned = length
+        return 0
+    if rare is not None:
+        rare.scanned = 0
+    if (
+        head > 0 and head <= engine.max_header_size and engine.plain_upgrade
+        and (engine.max_connections < 0 or engine.open_count < engine.max_connections)
+        and lws_request_parse(data, head, request) == 0 and lws_request_check_upgrade(request) == 101
+    ):
+        accept = accept_key(
+            PyBytes_FromStringAndSize(<const char *>data + request.key.offset, <Py_ssize_t>request.key.length)
+        ).encode("ascii")
+        socket.target = engine.target(data + request.target.offset, request.target.length)
+        consume_octets(reactor, socket, shared, head)
+        answer = UPGRADE_BEGIN + accept + UPGRADE_END
+        queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(answer), <size_t>len(answer), answer)
+        open_connection(reactor, turn, socket)
+        return <Py_ssize_t>head
+    handshake_by_context(reactor, turn, socket, PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>length), shared)
+    return 0 if socket.flags & (REFUSED | ANSWERING) or socket.descriptor < 0 else 1
+
+
+cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes octets, bint shared) except -1:
+    """The way of a request about which more than the strict checks decides: as the other engines do it."""
+    cdef ParkedEngine engine = socket.engine
+    try:
+        parsed = engine.context.codec.parse_request(octets, engine.max_header_size, 0)
+        if isinstance(parsed, int):
+            raise handshake_error(431, "the request head is longer than max_header_size")
+    except HandshakeError as error:
+        refuse_request(reactor, socket, response(error.status, error.headers, error.body))
+        return 0
+    request, head = parsed
+    consume_octets(reactor, socket, shared, <size_t>head)
+    socket.target = request.target
+    if request.upgrade_status == 0 and engine.context.has_listeners("http"):
+        if request.chunked:
+            return refuse_with(reactor, socket, 411, "the body must come with a Content-Length")
+        if request.content_length:
+            if request.content_length > <Py_ssize_t>engine.max_body_size:
+                return refuse_with(reactor, socket, 413, "the body is longer than max_body_size")
+            rare_of(socket).request = request
+            set_deadline(reactor, socket)
+            return 0
+    decide_request(reactor, turn, socket, request)
+    return 0
+
+
+cdef int refuse_with(Reactor reactor, Socket socket, int status, str problem) except -1:
+    error = handshake_error(status, problem)
+    return refuse_request(reactor, socket, response(error.status, error.headers, error.body))
+
+
+cdef Py_ssize_t take_body(Reactor reactor, Turn turn, Socket socket, uint8_t *data, size_t length, bint shared) except -1:
+    """The body of a plain request: taken when it is all there."""
+    cdef Rare rare = socket.rare
+    cdef size_t wanted = <size_t>rare.request.content_length
+    if length < wanted:
+        return 0
+    request = rare.request
+    rare.request = None
+    request.body = PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>wanted)
+    consume_octets(reactor, socket, shared, wanted)
+    decide_request(reactor, turn, socket, request)
+    return 0 if socket.flags & (REFUSED | ANSWERING) or socket.descriptor < 0 else 1
+
+
+cdef int decide_request(Reactor reactor, Turn turn, Socket socket, request) except -1:
+    turn.event = "http" if request.upgrade_status == 0 else "upgrade"
+    if request.upgrade_status == 0:
+        socket.flags |= ANSWERING
+    decision = socket.engine.context.decide(socket, request)
+    if socket.descriptor < 0 or socket.state != CONNECTING:
+        return 0  # it has ended, or was answered by `respond`, while the listeners ran
+    if decision is None:
+        update_interest(reactor, socket)
+        return 0
+    if not decision.accept:
+        refuse_request(reactor, socket, decision.response)
+        return 0
+    answer = decision.response
+    if decision.subprotocol is not None:
+        rare_of(socket).subprotocol = decision.subprotocol
+    if decision.extensions:
+        rare_of(socket).extensions = decision.extensions
+    queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(answer), <size_t>len(answer), answer)
+    open_connection(reactor, turn, socket)
+    return 0
+
+
+cdef int open_connection(Reactor reactor, Turn turn, Socket socket) except -1:
+    """The 101 is on its way: from here on it is a WebSocket connection."""
+    cdef ParkedEngine engine = socket.engine
+    lws_protocol_init(&socket.protocol)
+    socket.state = OPEN
+    socket.flags |= OPENED
+    socket.last_receive = reactor.now
+    engine.open_count += 1
+    engine.opened += 1
+    if engine.max_lifetime > 0:
+        rare_of(socket).opened = reactor.now
+    set_deadline(reactor, socket)
+    if engine.has_connection:
+        deliver(reactor, turn, socket, "connection", ())
+        if socket.flags & CLAIMED and socket.state == OPEN:
+            close_socket(socket, 1000, "", True)
+    return 0
+
+
+cdef int refuse_request(Reactor reactor, Socket socket, bytes octets) except -1:
+    """Writes a complete HTTP response and ends the TCP connection; whatever else the peer sends is thrown away."""
+    if socket.descriptor < 0:
+        return 0
+    socket.engine.refused += 1
+    socket.flags |= REFUSED | CLOSE_REPORTED
+    queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(octets), <size_t>len(octets), octets)
+    linger(reactor, socket)
+    return 0
+
+
+cdef object respond(Socket socket, status, headers, body):
+    cdef Reactor reactor
+    if not socket.flags & ANSWERING or socket.state != CONNECTING:
+        raise LwsError("respond answers a plain HTTP request, and at most once")
+    octets = response(status, headers, body)
+    check_thread(socket.engine.reactor)
+    refuse_request(socket.engine.reactor, socket, octets)

@@ -1,0 +1,247 @@
+# Sending: from any greenlet of the thread. Back-pressure is applied here, before anything is queued.
+
+cdef int queue_frame(
+    Socket socket, uint8_t opcode, bint fin, const uint8_t *payload, size_t length, object owner
+) except -1:
+    """Queues or writes one frame. `owner`: the bytes object that `payload` lies in, or None when it has to be copied."""
+    cdef uint8_t header[LWS_MAX_HEADER]
+    cdef size_t header_length = lws_frame_write_header(header, opcode, fin, 0, length, NULL)
+    return queue_octets(socket, header, header_length, payload, length, owner)
+
+
+cdef int queue_octets(
+    Socket socket, const uint8_t *header, size_t header_length, const uint8_t *payload, size_t length, object owner
+) except -1:
+    cdef Reactor reactor = socket.engine.reactor
+    cdef bint deferring = reactor.in_round or is_handling(reactor, socket)
+    cdef size_t total = header_length + length
+    cdef Rare rare
+    socket.engine.octets_sent += total
+    if deferring and length <= COPY_LIMIT:
+        if reactor.cork_owner is socket:
+            if total > CORK_SIZE - reactor.cork_length:
+                uncork(reactor, socket)
+        elif reactor.cork_owner is None and (socket.rare is None or socket.rare.output.first == NULL):
+            reactor.cork_owner = socket
+            reactor.cork_length = 0
+        if reactor.cork_owner is socket:
+            memcpy(reactor.cork + reactor.cork_length, header, header_length)
+            memcpy(reactor.cork + reactor.cork_length + header_length, payload, length)
+            reactor.cork_length += total
+            return 0
+        rare = rare_of(socket)
+        if owner is None or header_length > 0 or length < 512:
+            output_copy(&rare.output, header, header_length)
+            output_copy(&rare.output, payload, length)
+        else:
+            output_reference(&rare.output, owner, payload, length)
+        mark_dirty(reactor, socket)
+        return 0
+    write_through(reactor, socket, header, header_length, payload, length, owner)
+    return 0
+
+
+cdef int make_room(Socket socket, bint may_block) except -1:
+    """Applies the back-pressure policy to a connection that is over its limit: 1 when the message may be queued now, 0 when it is
+    to be dropped; raises when the connection has ended or the caller may not wait."""
+    cdef ParkedEngine engine = socket.engine
+    cdef Reactor reactor = engine.reactor
+    cdef Rare rare
+    write_output(reactor, socket)  # the kernel may have room by now
+    if socket.state != OPEN or socket.flags & LOST:
+        raise closed_error(socket)
+    if buffered(socket) <= engine.max_backpressure and (socket.rare is None or not socket.rare.waiting):
+        return 1
+    socket.flags |= OVER
+    if engine.policy == POLICY_DROP:
+        return 0
+    if engine.policy == POLICY_CLOSE:
+        fail_connection(reactor, socket, 1008, "the connection is over its back-pressure limit", True)
+        raise closed_error(socket)
+    if not may_block or getcurrent() is reactor.hub:
+        raise BackpressureExceeded(
+            "the connection is over max_backpressure, and the hub, which this callback runs in, must not wait"
+        )
+    rare = rare_of(socket)
+    if rare.waiting is None:
+        rare.waiting = WaitingSenders()
+    waiting = rare.waiting
+    while True:
+        progress = rare.progress
+        try:
+            waiting.wait(engine.send_timeout if engine.send_timeout > 0 else None)
+        except TimeoutError:
+            if socket.state != OPEN or socket.flags & LOST:
+                raise closed_error(socket) from None
+            if rare.progress == progress:
+                lose_connection(reactor, socket)
+                disconnect(reactor, socket)
+                raise closed_error(socket) from None
+            continue
+        if socket.state != OPEN or socket.flags & LOST:
+            raise closed_error(socket)
+        if buffered(socket) <= engine.max_backpressure:
+            return 1
+
+
+cdef int pass_on(Socket socket) except -1:
+    """After a sender that had waited has queued its message: the next one may go if there is still room."""
+    if socket.rare is not None and socket.rare.waiting and socket.engine is not None:
+        if buffered(socket) <= socket.engine.max_backpressure:
+            socket.rare.waiting.wake()
+    return 0
+
+
+cdef inline bint is_over(Socket socket):
+    """Whether a message has to wait: over the limit, or others wait already."""
+    cdef Rare rare = socket.rare
+    cdef Reactor reactor = socket.engine.reactor
+    cdef size_t size = 0
+    if rare is not None:
+        if rare.waiting is not None and rare.waiting:
+            return True
+        size = rare.output.size
+    if reactor.cork_owner is socket:
+        size += reactor.cork_length
+    return size > socket.engine.max_backpressure
+
+
+cdef inline void note_over(Socket socket):
+    """After something was left unwritten."""
+    if socket.rare is not None and socket.rare.output.size > socket.engine.max_backpressure:
+        socket.flags |= OVER
+
+
+cdef object dropped(Socket socket, message, binary):
+    socket.engine.dropped += 1
+    deliver_later(socket.engine.reactor, socket, "dropped", (message, binary))
+    return False
+
+
+cdef object send_message(Socket socket, message, binary):
+    cdef const char *text
+    cdef Py_ssize_t size
+    cdef uint8_t opcode
+    cdef bint waited = False
+    check_open(socket)
+    if socket.flags & FRAGMENTING:
+        raise ValueError("a fragmented message is being sent: end it with send_fragment(..., fin=True) first")
+    if PyBytes_CheckExact(message):
+        opcode = LWS_TEXT if binary is not None and not binary else LWS_BINARY
+        if opcode == LWS_TEXT and lws_utf8_check(
+            LWS_UTF8_ACCEPT, <const uint8_t *>PyBytes_AS_STRING(message), <size_t>PyBytes_GET_SIZE(message)
+        ) != LWS_UTF8_ACCEPT:
+            raise ValueError("a text message must be UTF-8")
+        if is_over(socket):
+            if not make_room(socket, True):
+                return dropped(socket, message, opcode == LWS_BINARY)
+            waited = True
+        queue_frame(
+            socket, opcode, True, <const uint8_t *>PyBytes_AS_STRING(message), <size_t>PyBytes_GET_SIZE(message), message
+        )
+    elif PyUnicode_Check(message):
+        opcode = LWS_BINARY if binary is not None and binary else LWS_TEXT
+        text = PyUnicode_AsUTF8AndSize(message, &size)
+        if is_over(socket):
+            if not make_room(socket, True):
+                return dropped(socket, message, opcode == LWS_BINARY)
+            waited = True
+        if <size_t>size > COPY_LIMIT:
+            encoded = PyBytes_FromStringAndSize(text, size)
+            queue_frame(socket, opcode, True, <const uint8_t *>PyBytes_AS_STRING(encoded), <size_t>size, encoded)
+        else:
+            queue_frame(socket, opcode, True, <const uint8_t *>text, <size_t>size, None)
+    else:
+        return send_message(socket, message_payload(message), False if binary is not None and not binary else True)
+    if waited:
+        pass_on(socket)
+    if socket.engine is not None:
+        socket.engine.messages_sent += 1
+    return True
+
+
+cdef object send_prepared(Socket socket, prepared, binary):
+    cdef bytes frame
+    cdef bint waited = False
+    check_open(socket)
+    if not isinstance(prepared, Prepared):
+        raise TypeError(f"send_prepared takes what prepare_buffer returned, not {type(prepared).__name__}")
+    if socket.flags & FRAGMENTING:
+        raise ValueError("a fragmented message is being sent: end it with send_fragment(..., fin=True) first")
+    frames = prepared._frames
+    frame = frames[1 if (prepared.binary if binary is None else binary) else 0]
+    if frame is None:
+        frame = prepared.frame(binary)
+    if is_over(socket):
+        if not make_room(socket, True):
+            return dropped(socket, prepared.payload, prepared.binary if binary is None else bool(binary))
+        waited = True
+    if not check_open(socket):
+        queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(frame), <size_t>PyBytes_GET_SIZE(frame), frame)
+    if waited:
+        pass_on(socket)
+    if socket.engine is not None:
+        socket.engine.messages_sent += 1
+    return True
+
+
+cdef object send_fragment(Socket socket, piece, fin, binary):
+    cdef bytes octets
+    cdef bint first
+    cdef uint8_t opcode
+    cdef Rare rare
+    cdef bint waited = False
+    check_open(socket)
+    first = not socket.flags & FRAGMENTING
+    if isinstance(piece, str):
+        octets = piece.encode("utf-8")
+    else:
+        octets = message_payload(piece)
+    rare = rare_of(socket)
+    if first:
+        opcode = LWS_TEXT if (isinstance(piece, str) if binary is None else not binary) else LWS_BINARY
+    else:
+        opcode = rare.fragment_opcode
+        if binary is not None and bool(binary) != (opcode == LWS_BINARY):
+            raise ValueError("every fragment of a message is of the kind of its first one")
+    utf8_state = rare.fragment_utf8
+    if opcode == LWS_TEXT:
+        utf8_state = lws_utf8_check(
+            rare.fragment_utf8, <const uint8_t *>PyBytes_AS_STRING(octets), <size_t>PyBytes_GET_SIZE(octets)
+        )
+        if utf8_state == 255 or (fin and utf8_state != LWS_UTF8_ACCEPT):
+            raise ValueError("a text message must be UTF-8")
+    if first and is_over(socket):
+        if not make_room(socket, True):
+            raise BackpressureExceeded("the connection is over max_backpressure: no fragmented message can begin")
+        waited = True
+        if socket.flags & FRAGMENTING:
+            raise ValueError("a fragmented message is being sent: end it with send_fragment(..., fin=True) first")
+    if fin:
+        socket.flags &= ~<uint32_t>FRAGMENTING
+        rare.fragment_opcode = 0
+        rare.fragment_utf8 = LWS_UTF8_ACCEPT
+    else:
+        socket.flags |= FRAGMENTING
+        rare.fragment_opcode = opcode
+        rare.fragment_utf8 = utf8_state
+    queue_frame(
+        socket, opcode if first else LWS_CONTINUATION, bool(fin), <const uint8_t *>PyBytes_AS_STRING(octets),
+        <size_t>PyBytes_GET_SIZE(octets), octets,
+    )
+    if waited:
+        pass_on(socket)
+    if socket.engine is not None:
+        socket.engine.messages_sent += 1
+    return True
+
+
+cdef object send_control(Socket socket, uint8_t opcode, data):
+    cdef bytes payload
+    check_open(socket)
+    payload = data.encode("utf-8") if isinstance(data, str) else message_payload(data)
+    if PyBytes_GET_SIZE(payload) > LWS_MAX_CONTROL_PAYLOAD:
+        raise ValueError(f"the payload of a control frame is at most {LWS_MAX_CONTROL_PAYLOAD} bytes (RFC 6455 section 5.5)")
+    queue_frame(
+        socket, opcode, True, <const uint8_t *>PyBytes_AS_STRING(payload), <size_t>PyBytes_GET_SIZE(payload), None
+    )
