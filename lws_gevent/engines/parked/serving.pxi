@@ -114,7 +114,7 @@ cdef int deliver_later(Reactor reactor, Socket socket, str name, tuple arguments
 cdef int deliver_message(Reactor reactor, Turn turn, Socket socket, object message, bint binary) except -1:
     cdef ParkedEngine engine = socket.engine
     cdef PyObject *arguments[4]
-    cdef object kind
+    cdef object kind, zero
     engine.messages_received += 1
     if socket.flags & (CLAIMED | OWN_CLOSE | FAILED):
         if socket.flags & CLAIMED and not socket.flags & FAILED:
