@@ -25,8 +25,10 @@ cdef int queue_octets(
             reactor.cork_owner = socket
             reactor.cork_length = 0
         if reactor.cork_owner is socket:
-            memcpy(reactor.cork + reactor.cork_length, header, header_length)
-            memcpy(reactor.cork + reactor.cork_length + header_length, payload, length)
+            if header_length > 0:
+                memcpy(reactor.cork + reactor.cork_length, header, header_length)
+            if length > 0:
+                memcpy(reactor.cork + reactor.cork_length + header_length, payload, length)
             reactor.cork_length += total
             return 0
         rare = rare_of(socket)

@@ -111,6 +111,10 @@ cdef int deliver_later(Reactor reactor, Socket socket, str name, tuple arguments
     return 0
 
 
+#: The last argument of `message`: whole messages have nothing to follow.
+cdef object NOTHING_REMAINS = 0
+
+
 cdef int deliver_message(Reactor reactor, Turn turn, Socket socket, object message, bint binary) except -1:
     cdef ParkedEngine engine = socket.engine
     cdef PyObject *arguments[4]
@@ -134,11 +138,10 @@ cdef int deliver_message(Reactor reactor, Turn turn, Socket socket, object messa
     if reactor.current is not turn:
         expect_blocking(reactor)
     kind = True if binary else False
-    zero = 0
     arguments[0] = <PyObject *>socket
     arguments[1] = <PyObject *>message
     arguments[2] = <PyObject *>kind
-    arguments[3] = <PyObject *>zero
+    arguments[3] = <PyObject *>NOTHING_REMAINS
     try:
         PyObject_Vectorcall(engine.message_function, arguments, engine.message_arity, NULL)
     except BaseException as error:
