@@ -1,7 +1,7 @@
 """A raw WebSocket client for tests: a plain gevent socket and hand-made frames.
 
-It shares no code with lws_gevent and checks nothing by itself, so that a test can send whatever a hostile peer may send and
-can see every octet that comes back. The encoder and decoder follow RFC 6455 section 5.2 directly."""
+It shares no code with lws_gevent and checks nothing by itself, so that a test can send whatever a hostile peer may
+send and can see every octet that comes back. The encoder and decoder follow RFC 6455 section 5.2 directly."""
 
 from __future__ import annotations
 
@@ -68,8 +68,9 @@ def encode(
     length: int | None = None,
     length_octets: int | None = None,
 ) -> bytes:
-    """One frame. `rsv` are the three reserved bits (4 is RSV1); `mask` may be a key of four octets or False; `length` is
-    announced in place of the payload's own; `length_octets` (0, 2 or 8) forces one of the three length encodings."""
+    """One frame. `rsv` are the three reserved bits (4 is RSV1); `mask` may be a key of four octets or False; `length`
+    is announced in place of the payload's own; `length_octets` (0, 2 or 8) forces one of the three length
+    encodings."""
     if isinstance(payload, str):
         payload = payload.encode()
     announced = len(payload) if length is None else length
@@ -113,7 +114,8 @@ def upgrade_head(
     version: str = "HTTP/1.1",
     without: Iterable[str] = (),
 ) -> bytes:
-    """A request head that asks for a WebSocket. `without` leaves out default headers by name; `headers` come after them."""
+    """A request head that asks for a WebSocket. `without` leaves out default headers by name; `headers` come after
+    them."""
     absent = {name.lower() for name in without}
     defaults = [
         ("Host", host),
@@ -171,7 +173,8 @@ class Client:
         timeout: float = 10,
         receive_buffer: int | None = None,
     ) -> Client:
-        """Open, send the upgrade request (or `head` as it is) and `after` in the same segment, and insist on a correct 101."""
+        """Open, send the upgrade request (or `head` as it is) and `after` in the same segment, and insist on a
+        correct 101."""
         client = cls.open(address, timeout=timeout, receive_buffer=receive_buffer)
         try:
             key = base64.b64encode(os.urandom(16)).decode()
@@ -274,7 +277,8 @@ class Client:
         return Frame(first & 0x0F, payload, bool(first & 0x80), (first >> 4) & 7, key is not None)
 
     def recv_message(self, *, answer_pings: bool = True) -> bytes | str:
-        """The next whole message; pings and pongs on the way are recorded (`pings`, `pongs`). PeerClosed at a close frame."""
+        """The next whole message; pings and pongs on the way are recorded (`pings`, `pongs`). PeerClosed at a close
+        frame."""
         opcode = None
         pieces: list[bytes] = []
         while True:
@@ -332,8 +336,8 @@ class Client:
                 return closed.code, closed.reason
 
     def expect_close(self, code: int | None, *, answer: bool = True) -> str:
-        """The server's close frame with `code`, our answer, and the end of the stream, which the server makes first. Returns
-        the reason."""
+        """The server's close frame with `code`, our answer, and the end of the stream, which the server makes first.
+        Returns the reason."""
         got, reason = self.recv_close()
         assert got == code, (got, reason)
         if answer:

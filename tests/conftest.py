@@ -1,4 +1,5 @@
-"""Fixtures of the whole suite: the stacks, servers that are checked for leaks, clients, and a bound on the time of each test."""
+"""Fixtures of the whole suite: the stacks, servers that are checked for leaks, clients, and a bound on the time of
+each test."""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ def _importable(module: str) -> bool:
 
 def available_stacks() -> list[Stack]:
     """The combinations that exist in this installation. The parked engine must be there wherever it can be: with
-    LWS_GEVENT_REQUIRE_C=1 a missing extension is a failure, not a smaller suite. LWS_GEVENT_TEST_STACKS names those to run
-    (separated by commas), for work on one of them."""
+    LWS_GEVENT_REQUIRE_C=1 a missing extension is a failure, not a smaller suite. LWS_GEVENT_TEST_STACKS names those
+    to run (separated by commas), for work on one of them."""
     stacks = []
     pure = os.environ.get("LWS_GEVENT_PURE_PYTHON") == "1"
     if not pure and _importable("lws_gevent._codec"):
@@ -53,11 +54,9 @@ STACKS = available_stacks()
 
 
 def pytest_report_header() -> str:
-    loop = gevent.config.loop
-    return (
-        f"stacks: {', '.join(map(str, STACKS))}; gevent {gevent.__version__}, loop {loop.__module__}.{loop.__qualname__}; "
-        f"timeout per test {TIMEOUT:g} s"
-    )
+    loop = f"{gevent.config.loop.__module__}.{gevent.config.loop.__qualname__}"
+    names = ", ".join(map(str, STACKS))
+    return f"stacks: {names}; gevent {gevent.__version__}, loop {loop}; timeout per test {TIMEOUT:g} s"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -158,7 +157,8 @@ class _Records(logging.Handler):
 
 @pytest.fixture
 def logged() -> Iterator[_Records]:
-    """What lws_gevent logged (warnings and above). A test that expects something must clear() it; anything else fails it."""
+    """What lws_gevent logged (warnings and above). A test that expects something must clear() it; anything else fails
+    it."""
     handler = _Records()
     logger = logging.getLogger("lws_gevent")
     logger.addHandler(handler)
@@ -189,7 +189,8 @@ def hub_errors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]
 
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., gevent.Greenlet]]:
-    """gevent.spawn whose greenlets end with the test; one that failed fails the test, unless it was asked for its exception."""
+    """gevent.spawn whose greenlets end with the test; one that failed fails the test, unless it was asked for its
+    exception."""
     spawned: list[gevent.Greenlet] = []
 
     def start(function: Callable[..., Any], *arguments: Any, **named: Any) -> gevent.Greenlet:
@@ -262,10 +263,11 @@ def nothing_leaks(
 
 @pytest.fixture
 def make_server(stack: Stack, nothing_leaks: None) -> Iterator[MakeServer]:
-    """Start servers on a free port of the loopback; they are stopped at the end of the test, and nothing may be left then.
+    """Start servers on a free port of the loopback; they are stopped at the end of the test, and nothing may be left
+    then.
 
-    `make_server(**options)` takes the options of Server; `listener` replaces host and port, `start=False` leaves it unstarted,
-    and `echo=True` gives it a message handler that echoes. `server.address` is where to connect."""
+    `make_server(**options)` takes the options of Server; `listener` replaces host and port, `start=False` leaves it
+    unstarted, and `echo=True` gives it a message handler that echoes. `server.address` is where to connect."""
     import lws_gevent
 
     servers: list[Any] = []
@@ -298,8 +300,8 @@ def make_server(stack: Stack, nothing_leaks: None) -> Iterator[MakeServer]:
 
 @pytest.fixture
 def connect(make_server: MakeServer) -> Iterator[Callable[..., Client]]:
-    """`connect(server, path, headers, ...)` as Client.connect; `connect(server, upgrade=False)` only opens the TCP connection.
-    Whatever is still open at the end of the test is closed before the servers stop."""
+    """`connect(server, path, headers, ...)` as Client.connect; `connect(server, upgrade=False)` only opens the TCP
+    connection. Whatever is still open at the end of the test is closed before the servers stop."""
     clients: list[Client] = []
 
     def make(server: Any, *arguments: Any, upgrade: bool = True, **named: Any) -> Client:

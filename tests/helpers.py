@@ -1,4 +1,5 @@
-"""What tests share beside the client and the fixtures: waiting on conditions, what is alive in this process, subprocesses."""
+"""What tests share beside the client and the fixtures: waiting on conditions, what is alive in this process,
+subprocesses."""
 
 from __future__ import annotations
 
@@ -51,8 +52,8 @@ def eventually(condition: Callable[[], Any], what: str = "", within: float = 10)
 
 
 def turns(count: int = 20) -> None:
-    """Give everybody else in the hub several turns, I/O included: for "nothing happens" assertions after a condition that
-    shows that whatever would happen has had its chance."""
+    """Give everybody else in the hub several turns, I/O included: for "nothing happens" assertions after a condition
+    that shows that whatever would happen has had its chance."""
     for _ in range(count):
         gevent.sleep(0)
         gevent.sleep(0.0005)
@@ -155,10 +156,15 @@ def environment(stack: Stack | None = None, extra: Mapping[str, str] | None = No
 
 
 def run_script(
-    name: str, *arguments: str, stack: Stack | None = None, extra: Mapping[str, str] | None = None, timeout: float = 25, options: tuple[str, ...] = ()
-) -> str:  # fmt: skip
-    """Run tests/scripts/`name` to its end; its standard output. A status other than 0 fails the test with all it printed.
-    `options` are the interpreter's."""
+    name: str,
+    *arguments: str,
+    stack: Stack | None = None,
+    extra: Mapping[str, str] | None = None,
+    timeout: float = 25,
+    options: tuple[str, ...] = (),
+) -> str:
+    """Run tests/scripts/`name` to its end; its standard output. A status other than 0 fails the test with all it
+    printed. `options` are the interpreter's."""
     command = [sys.executable, "-X", "faulthandler", *options, str(SCRIPTS / name), *arguments]
     try:
         done = subprocess.run(
@@ -176,7 +182,8 @@ def run_script(
 
 
 class ServerProcess:
-    """A server in a process of its own (tests/scripts/serve.py), for what is measured from outside: memory, descriptors, CPU.
+    """A server in a process of its own (tests/scripts/serve.py), for what is measured from outside: memory,
+    descriptors, CPU.
 
     `kind` is the name of one of its sets of handlers, `options` are the Server's, `limit` is RLIMIT_NOFILE."""
 
@@ -237,7 +244,8 @@ class ServerProcess:
         return process_memory(self.pid)
 
     def peak_while(self, action: Callable[[], Any]) -> tuple[Any, int]:
-        """Run `action` in this hub while looking at the process's memory; its result and the largest private memory seen."""
+        """Run `action` in this hub while looking at the process's memory; its result and the largest private memory
+        seen."""
         peak = 0
         done = False
 

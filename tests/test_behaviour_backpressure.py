@@ -9,6 +9,7 @@ import gevent.event
 import pytest
 from client import TEXT, encode, unread_octets
 from helpers import eventually, turns
+
 from lws_gevent import BackpressureExceeded, ConnectionClosed
 
 LIMIT = 100_000
@@ -158,7 +159,7 @@ def test_send_timeout_counts_from_the_last_progress(scene: Any, spawn: Any) -> N
     count = scene.fill()
     sender = spawn(scene.server.send, scene.socket, b"last")
     # Read for longer than send_timeout altogether, never that long without progress.
-    for number in range(count):
+    for _ in range(count):
         scene.client.recv_message()
         gevent.sleep(max(0.0, 0.7 / count))
     assert sender.get() is True

@@ -10,6 +10,7 @@ import gevent.queue
 import pytest
 from client import BINARY, TEXT, encode
 from helpers import eventually, turns
+
 from lws_gevent import ConnectionClosed
 
 

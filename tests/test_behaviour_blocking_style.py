@@ -9,6 +9,7 @@ import gevent.event
 import pytest
 from client import BINARY, TEXT, encode
 from helpers import eventually, turns
+
 from lws_gevent import ConnectionClosed
 
 

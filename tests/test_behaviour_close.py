@@ -9,6 +9,7 @@ import gevent.event
 import pytest
 from client import CLOSE, TEXT, close_payload, encode
 from helpers import eventually, turns
+
 from lws_gevent import ConnectionClosed
 
 

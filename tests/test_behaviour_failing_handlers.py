@@ -7,8 +7,8 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
-from client import Client
 from helpers import eventually
+
 from lws_gevent import ConnectionClosed
 
 

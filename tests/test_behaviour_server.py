@@ -11,10 +11,11 @@ import gevent
 import gevent.event
 import gevent.server
 import gevent.socket
-import lws_gevent
 import pytest
 from client import Client, upgrade_head
 from helpers import eventually, run_script, turns
+
+import lws_gevent
 
 # Options
 

@@ -9,6 +9,7 @@ import gevent.event
 import pytest
 from client import TEXT, Client, encode, upgrade_head
 from helpers import eventually, turns
+
 from lws_gevent import LwsError
 
 

@@ -1,10 +1,10 @@
 """Random schedules of peers and handlers against a model of what must happen.
 
-A hypothesis state machine opens connections, sends messages (whole, in fragments, in parts of frames), and scripts by them
-what the handlers do: echo, yield, block, raise, be killed, time out, close and send to each other. Peers close, reset, stall.
-Nothing is asserted before the end of a schedule: what is drawn must not depend on what the server does.
-The model says what each side must have seen: messages in order, one at a time, none lost or doubled; every ping answered;
-the close event exactly once; sends after the end raise; nothing left at the end.
+A hypothesis state machine opens connections, sends messages (whole, in fragments, in parts of frames), and scripts by
+them what the handlers do: echo, yield, block, raise, be killed, time out, close and send to each other. Peers close,
+reset, stall. Nothing is asserted before the end of a schedule: what is drawn must not depend on what the server does.
+The model says what each side must have seen: messages in order, one at a time, none lost or doubled; every ping
+answered; the close event exactly once; sends after the end raise; nothing left at the end.
 
 LWS_GEVENT_SCHEDULES is the number of schedules per stack."""
 
@@ -23,9 +23,10 @@ from helpers import Stack, alive, eventually
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
 from lws_gevent import ConnectionClosed, Server
 
-SCHEDULES = int(os.environ.get("LWS_GEVENT_SCHEDULES", "60"))
+SCHEDULES = int(os.environ.get("LWS_GEVENT_SCHEDULES", "40"))
 STEPS = int(os.environ.get("LWS_GEVENT_SCHEDULE_STEPS", "40"))
 SHRINK = os.environ.get("LWS_GEVENT_SCHEDULE_SHRINK") == "1"
 LIMIT = 64 * 1024
@@ -33,10 +34,26 @@ PATIENCE = float(os.environ.get("LWS_GEVENT_SCHEDULE_PATIENCE", "5"))  # seconds
 
 #: What a message makes its handler do.
 ACTIONS = [
-    "echo", "yield", "block", "send_then_block", "impatient", "big", "ping", "pause",
-    "raise", "exit", "kill", "timeout", "stray",
-    "close", "terminate", "close_other", "terminate_other", "send_other", "broadcast",
-]  # fmt: skip
+    "echo",
+    "yield",
+    "block",
+    "send_then_block",
+    "impatient",
+    "big",
+    "ping",
+    "pause",
+    "raise",
+    "exit",
+    "kill",
+    "timeout",
+    "stray",
+    "close",
+    "terminate",
+    "close_other",
+    "terminate_other",
+    "send_other",
+    "broadcast",
+]
 FAILING = {"raise", "exit", "kill", "timeout", "stray"}
 
 context_variable: contextvars.ContextVar[Any] = contextvars.ContextVar("context_variable", default=None)

@@ -18,6 +18,7 @@ import gevent.util
 import pytest
 from client import BINARY, TEXT, Client, encode
 from helpers import LoopTurns, ServerProcess, Stack, eventually, open_descriptors, run_script, turns
+
 from lws_gevent import BackpressureExceeded, ConnectionClosed
 
 pytestmark = pytest.mark.only("parked")
@@ -351,10 +352,17 @@ def test_rule_04_whatever_handlers_raise_the_batch_goes_on(make_server: Any, con
     server.on("error", lambda error: errors.append(type(error).__name__))
     server.on("close", lambda socket, code: closes.__setitem__(socket.path, code))
     kinds = {
-        "exception": LookupError("boom"), "timeout": gevent.Timeout(1), "exit": gevent.GreenletExit(), "interrupt": KeyboardInterrupt(),
-        "system exit": SystemExit(1), "closed": ConnectionClosed(1006, ""), "base": BaseException("base"), "stop": StopIteration(),
-        "generator exit": GeneratorExit(), "memory": MemoryError(),
-    }  # fmt: skip
+        "exception": LookupError("boom"),
+        "timeout": gevent.Timeout(1),
+        "exit": gevent.GreenletExit(),
+        "interrupt": KeyboardInterrupt(),
+        "system exit": SystemExit(1),
+        "closed": ConnectionClosed(1006, ""),
+        "base": BaseException("base"),
+        "stop": StopIteration(),
+        "generator exit": GeneratorExit(),
+        "memory": MemoryError(),
+    }
 
     @server.on("message")
     def message(socket: Any, message: str) -> None:
@@ -726,11 +734,11 @@ def test_rule_10_handlers_run_in_greenlets_and_may_block(make_server: Any, conne
     client.send_frame(10)
     client.send("flood")
     eventually(lambda: "dropped" in where)
-    reader = gevent.spawn(client.drain_to_eof)
+    reader = gevent.spawn(client.expect_close, 1011)
     eventually(lambda: "drain" in where)
     client.send("raise")
     eventually(lambda: "error" in where)
-    reader.join()
+    reader.get()
     eventually(lambda: len(where) == len(events))
     assert where == dict.fromkeys(events, True)
 

@@ -4,8 +4,8 @@ import os
 import sys
 
 import gevent
-import gevent.os
 import gevent.event
+import gevent.os
 from client import Client
 from common import address, check, echo_server
 

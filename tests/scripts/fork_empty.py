@@ -1,4 +1,5 @@
-"""The first use of the library in a forked child closes the child's copies of connections, without shutting them down."""
+"""The first use of the library in a forked child closes the child's copies of connections, without shutting them
+down."""
 
 import os
 import sys

@@ -1,5 +1,5 @@
-"""A forked child that does nothing but hold copies of the descriptors: closing in the parent still ends connections, and
-events of closed connections harm nobody."""
+"""A forked child that does nothing but hold copies of the descriptors: closing in the parent still ends connections,
+and events of closed connections harm nobody."""
 
 import os
 import signal

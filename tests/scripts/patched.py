@@ -4,13 +4,13 @@ import sys
 
 engine, when = sys.argv[1:]
 if when == "before":
-    import lws_gevent
-import gevent.monkey
+    import lws_gevent  # noqa: F401
+import gevent.monkey  # noqa: E402
 
 if when != "never":
     gevent.monkey.patch_all()
-import gevent  # noqa: E402
-import lws_gevent  # noqa: E402, F811
+import gevent  # noqa: E402, I001
+import lws_gevent  # noqa: E402, F401, F811
 from client import Client  # noqa: E402
 from common import address, check, echo_server  # noqa: E402
 

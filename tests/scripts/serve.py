@@ -1,5 +1,5 @@
-"""A server in a process of its own, driven by helpers.ServerProcess: one JSON argument, then a line per command on standard
-input. It prints its port first. End of file stops it."""
+"""A server in a process of its own, driven by helpers.ServerProcess: one JSON argument, then a line per command on
+standard input. It prints its port first. End of file stops it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import gevent
 import gevent.event
 import gevent.os
+
 import lws_gevent
 
 how = json.loads(sys.argv[1])

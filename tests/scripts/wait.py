@@ -1,4 +1,5 @@
-"""gevent.wait() returns once the server has stopped: nothing keeps the loop alive. And it can be used again afterwards."""
+"""gevent.wait() returns once the server has stopped: nothing keeps the loop alive. And it can be used again
+afterwards."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""The scene of every attack: an echo server, and a good client beside the attacker that must be answered all the while."""
+"""The scene of every attack: an echo server, and a good client beside the attacker that must be answered all the
+while."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class Scene:
         return self._connect(self.server, upgrade=False, **named)
 
     def refused(self, head: bytes, *statuses: int) -> Response:
-        """Send a request head that must be refused: a complete response with one of `statuses`, then the end of the stream."""
+        """Send a request head that must be refused: a complete response with one of `statuses`, then the end of the
+        stream."""
         client = self.raw()
         try:
             client.send_raw(head)
@@ -65,7 +67,8 @@ class Scene:
         return response
 
     def violation(self, octets: bytes, *codes: int) -> None:
-        """Send `octets` on a fresh connection; they must be answered by a close frame with one of `codes` and the end."""
+        """Send `octets` on a fresh connection; they must be answered by a close frame with one of `codes` and the
+        end."""
         client = self.attacker()
         before = len(self.handled)
         client.send_raw(octets)

@@ -11,6 +11,7 @@ import gevent.event
 import pytest
 from client import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, PeerClosed, close_payload, encode
 from helpers import eventually, turns
+
 from lws_gevent import ConnectionClosed
 
 KEY = b"\x12\x34\x56\x78"
@@ -103,7 +104,8 @@ STREAM = [
 
 
 def answers(client: Client) -> list[Any]:
-    """Everything that comes back for STREAM. Only the order of messages, not that of the pong between them, is fixed."""
+    """Everything that comes back for STREAM. Only the order of messages, not that of the pong between them, is
+    fixed."""
     got: list[Any] = []
     try:
         while True:
@@ -151,10 +153,20 @@ def test_f10_fragments_over_the_limit_together_are_1009(scene: Any) -> None:
 
 
 INVALID_UTF8 = {
-    "overlong 2": b"\xc0\xaf", "overlong 3": b"\xe0\x80\xaf", "overlong 4": b"\xf0\x80\x80\xaf", "surrogate": b"\xed\xa0\x80",
-    "over 10FFFF": b"\xf4\x90\x80\x80", "continuation alone": b"\x80", "FE": b"\xfe", "FF": b"\xff", "F5": b"\xf5\x80\x80\x80",
-    "truncated 2": b"\xc3", "truncated 3": b"\xe2\x82", "truncated 4": b"\xf0\x9f\x98", "broken off": b"\xe2\x28\xa1",
-}  # fmt: skip
+    "overlong 2": b"\xc0\xaf",
+    "overlong 3": b"\xe0\x80\xaf",
+    "overlong 4": b"\xf0\x80\x80\xaf",
+    "surrogate": b"\xed\xa0\x80",
+    "over 10FFFF": b"\xf4\x90\x80\x80",
+    "continuation alone": b"\x80",
+    "FE": b"\xfe",
+    "FF": b"\xff",
+    "F5": b"\xf5\x80\x80\x80",
+    "truncated 2": b"\xc3",
+    "truncated 3": b"\xe2\x82",
+    "truncated 4": b"\xf0\x9f\x98",
+    "broken off": b"\xe2\x28\xa1",
+}
 
 
 @pytest.mark.parametrize("name", list(INVALID_UTF8))
@@ -223,7 +235,10 @@ def test_f14_a_reason_of_123_octets_is_fine(scene: Any) -> None:
     assert client.close_handshake(1000, "r" * 123)[0] == 1000
 
 
-@pytest.mark.parametrize("after", [encode(TEXT, "data"), encode(PING, b"ping"), encode(CLOSE, close_payload(1001)), encode(3, b""), b"\xff" * 50])  # fmt: skip
+@pytest.mark.parametrize(
+    "after",
+    [encode(TEXT, "data"), encode(PING, b"ping"), encode(CLOSE, close_payload(1001)), encode(3, b""), b"\xff" * 50],
+)
 def test_f15_whatever_comes_after_the_close_is_ignored(scene: Any, after: bytes) -> None:
     attacked = scene()
     client = attacked.attacker()
@@ -284,7 +299,10 @@ WRONG_CALLS = {
     "int as pong": (TypeError, lambda server, socket: server.pong(socket, 100)),
     "ping too long": (ValueError, lambda server, socket: server.ping(socket, b"x" * 126)),
     "pong too long": (ValueError, lambda server, socket: server.pong(socket, b"x" * 126)),
-    "view that is not contiguous": ((ValueError, TypeError, BufferError), lambda server, socket: server.send(socket, memoryview(b"abcdef")[::2])),
+    "view that is not contiguous": (
+        (ValueError, TypeError, BufferError),
+        lambda server, socket: server.send(socket, memoryview(b"abcdef")[::2]),
+    ),
     "view of wide items": (
         (ValueError, TypeError),
         lambda server, socket: server.send(socket, memoryview(struct.pack("4i", 1, 2, 3, 4)).cast("i")),
@@ -292,7 +310,7 @@ WRONG_CALLS = {
     "fragment that is an int": (TypeError, lambda server, socket: server.send_fragment(socket, 5, True)),
     "prepared that is none": (TypeError, lambda server, socket: server.send_prepared(socket, b"bytes")),
     "list": (TypeError, lambda server, socket: server.send(socket, [1, 2])),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(WRONG_CALLS))

@@ -19,7 +19,13 @@ def head(*lines: str, request: str = "GET / HTTP/1.1", end: str = "\r\n") -> byt
     return (end.join([request, *lines]) + end + end).encode("latin-1")
 
 
-REQUIRED = ["Host: localhost", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Key: {KEY}", "Sec-WebSocket-Version: 13"]  # fmt: skip
+REQUIRED = [
+    "Host: localhost",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    f"Sec-WebSocket-Key: {KEY}",
+    "Sec-WebSocket-Version: 13",
+]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "OPTIONS", "DELETE", "get", "GETT"])
@@ -32,7 +38,9 @@ def test_h01_connect_is_refused(scene: Any) -> None:
     scene().refused(head(*REQUIRED, request="CONNECT localhost:80 HTTP/1.1"), 400, 405)
 
 
-@pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/2.0", "HTTP/0.9", "HTTP/3", "http/1.1", "HTTP/1.1x", "HTTP/11", "ICY/1.1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "version", ["HTTP/1.0", "HTTP/2.0", "HTTP/0.9", "HTTP/3", "http/1.1", "HTTP/1.1x", "HTTP/11", "ICY/1.1"]
+)
 def test_h02_other_versions_of_http_are_refused(scene: Any, version: str) -> None:
     scene().refused(upgrade_head(version=version), 400, 505)
 
@@ -287,9 +295,18 @@ def test_h15_clients_that_leave_before_or_after_the_head_make_no_noise(scene: An
 def test_h16_only_allowed_origins_get_in(scene: Any) -> None:
     attacked = scene(origins=["https://good.example", "http://good.example:8080"])
     bad = [
-        "https://evil.example", "null", "https://good.example.evil.example", "http://good.example", "https://good.example:444",
-        "https://GOOD.example.", "https://xgood.example", "https://goodxexample", "http://good.example:80801", "https://good.example/", "",
-    ]  # fmt: skip
+        "https://evil.example",
+        "null",
+        "https://good.example.evil.example",
+        "http://good.example",
+        "https://good.example:444",
+        "https://GOOD.example.",
+        "https://xgood.example",
+        "https://goodxexample",
+        "http://good.example:80801",
+        "https://good.example/",
+        "",
+    ]
     for origin in bad:
         attacked.refused(upgrade_head(headers=[("Origin", origin)]), 403)
     attacked.refused(
@@ -475,8 +492,8 @@ def test_h25_targets_that_are_no_path_are_refused_or_passed_unmodified(scene: An
 
 
 def test_heads_take_no_memory(stack: Stack) -> None:
-    """H11, H12: a thousand heads, each just under the limit and never finished, cost what they are long and no more, and are
-    released."""
+    """H11, H12: a thousand heads, each just under the limit and never finished, cost what they are long and no more,
+    and are released."""
     from client import Client
 
     with ServerProcess(stack, handshake_timeout=60) as server:

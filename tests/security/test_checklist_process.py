@@ -1,4 +1,5 @@
-"""The server process as a whole: cycles of every failure, exhausted descriptors, python -O, logs. S1 to S6 of the checklist."""
+"""The server process as a whole: cycles of every failure, exhausted descriptors, python -O, logs. S1 to S6 of the
+checklist."""
 
 from __future__ import annotations
 
@@ -22,9 +23,17 @@ def every_failure(address: Any, count: int) -> None:
         b"GET / HT",
     ]
     frames = [
-        encode(TEXT, "fine"), encode(TEXT, b"\xff"), encode(3, b""), encode(BINARY, b"", length=2**40), encode(BINARY, b"x", mask=False),
-        encode(BINARY, b"x" * 5000)[:2500], encode(BINARY, b"x", fin=False), encode(8, b"\x03"), encode(8, b"\x03\xe8"), encode(9, b"ping"),
-    ]  # fmt: skip
+        encode(TEXT, "fine"),
+        encode(TEXT, b"\xff"),
+        encode(3, b""),
+        encode(BINARY, b"", length=2**40),
+        encode(BINARY, b"x", mask=False),
+        encode(BINARY, b"x" * 5000)[:2500],
+        encode(BINARY, b"x", fin=False),
+        encode(8, b"\x03"),
+        encode(8, b"\x03\xe8"),
+        encode(9, b"ping"),
+    ]
     ends = ["disconnect", "reset"]
     for number in range(count):
         client = Client.open(address)
@@ -63,9 +72,15 @@ def test_s01_cycles_of_every_failure_leave_nothing_behind(stack: Stack) -> None:
 def test_s02_without_asserts_violations_are_noticed_all_the_same(stack: Stack) -> None:
     with ServerProcess(stack, options_of_python=("-O",)) as server:
         for octets, code in [
-            (encode(TEXT, b"\xff"), 1007), (encode(3, b""), 1002), (encode(TEXT, "x", mask=False), 1002), (encode(TEXT, "x", rsv=1), 1002),
-            (encode(BINARY, b"", length=2**40), 1009), (encode(9, b"", length=126), 1002), (encode(0, b""), 1002), (encode(8, b"\3"), 1002),
-        ]:  # fmt: skip
+            (encode(TEXT, b"\xff"), 1007),
+            (encode(3, b""), 1002),
+            (encode(TEXT, "x", mask=False), 1002),
+            (encode(TEXT, "x", rsv=1), 1002),
+            (encode(BINARY, b"", length=2**40), 1009),
+            (encode(9, b"", length=126), 1002),
+            (encode(0, b""), 1002),
+            (encode(8, b"\3"), 1002),
+        ]:
             with Client.connect(server.address) as client:
                 client.send_raw(octets)
                 client.expect_close(code)
