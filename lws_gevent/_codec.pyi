@@ -103,8 +103,9 @@ class Protocol:
         code that may not be sent, a reason of more than 123 octets in UTF-8 or without a code."""
 
     def data_to_send(self) -> list[bytes]:
-        """The octets to be sent, in order, whole frames, and forgets them. Of several pings since the last call
-        only the last is answered (RFC 6455 section 5.5.3). A server's large payloads are in it by reference."""
+        """The octets to be sent, in order, whole frames, and forgets them. Pings are answered each, except that of
+        those beyond the 128th since the last call only the last is (RFC 6455 section 5.5.3). A server's large payloads
+        are in it by reference."""
 
 def encode_frame(
     payload: _Octets, opcode: int, fin: bool = True, rsv1: bool = False, masking_key: _Octets | None = None

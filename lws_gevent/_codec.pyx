@@ -39,6 +39,7 @@ cdef enum:
     STAGE = 4096                 # octets copied at a time out of what was received, to be decoded there
     BY_REFERENCE = 16 * 1024     # from this size on an immutable payload is passed on instead of copied
     KEYS_AT_ONCE = 1024          # octets of masking keys that are asked of the operating system at a time
+    PONGS_KEPT = 128             # answers to pings that wait to be sent before only the latest ping gets another one
 
 
 # --- Memory -----------------------------------------------------------------------------------------------------------
@@ -273,7 +274,8 @@ cdef class Protocol:
     # sending
     cdef list _outgoing              # what goes out before _output, or None
     cdef MessageAssembly _output     # small frames, put together
-    cdef Py_ssize_t _pong_index      # where the pong that is owed stands in _outgoing; -1: none is
+    cdef int _pongs                  # answers to pings since data_to_send()
+    cdef Py_ssize_t _pong_index      # where the pong that a later one replaces stands in _outgoing; -1: there is none
     cdef bint _auto_pong
     cdef uint8_t _fragment_opcode    # of the fragmented message being sent; 0: none
     cdef uint8_t _fragment_utf8
@@ -593,8 +595,14 @@ cdef class Protocol:
         return 0
 
     cdef int _answer_ping(self, bytes payload) except -1:
-        """Of several pings only the latest needs an answer (RFC 6455 section 5.5.3): a flood of them costs no memory."""
+        """Answers in order, but a peer that sends pings and reads nothing costs little memory: of those beyond PONGS_KEPT only
+        the latest is answered (RFC 6455 section 5.5.3)."""
         cdef bytes pong
+        if self._pongs < PONGS_KEPT:
+            self._append_frame(LWS_PONG, True, <const uint8_t *>PyBytes_AS_STRING(payload),
+                               <size_t>PyBytes_GET_SIZE(payload), None)
+            self._pongs += 1
+            return 0
         pong = encode_frame(payload, LWS_PONG, True, False,
                             os.urandom(4) if self._limits.role == LWS_CLIENT else None)
         if self._pong_index < 0:
@@ -611,6 +619,7 @@ cdef class Protocol:
         self._end_output()
         outgoing = self._outgoing
         self._outgoing = None
+        self._pongs = 0
         self._pong_index = -1
         return outgoing
 

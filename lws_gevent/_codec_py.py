@@ -23,6 +23,9 @@ __all__ = ["Protocol", "apply_mask", "encode_frame", "parse_request"]
 #: From this size on a server's payload is handed on by reference instead of being copied behind its header.
 _BY_REFERENCE = 16 * 1024
 
+#: Answers to pings that wait to be sent before only the latest ping gets another one.
+_PONGS_KEPT = 128
+
 #: Below this size, two integers are XORed faster than wsproto's masker translates octets; measured.
 _XOR_AS_INTEGER = 900
 
@@ -183,6 +186,7 @@ class Protocol:
         "_message",
         "_out",
         "_pong_index",
+        "_pongs",
         "_receive_ended",
         "_role",
         "_utf8",
@@ -215,7 +219,8 @@ class Protocol:
         self._fragment_opcode = 0  # of the message that send_fragment has begun; 0: none
         self._fragment_utf8 = _UTF8_DECODER()
         self._out: list[bytes] = []
-        self._pong_index: int | None = None  # where the automatic pong stands in _out
+        self._pongs = 0  # answers to pings in _out
+        self._pong_index: int | None = None  # where the one that a later one replaces stands there
         self.close_sent = False
         self.close_received = False
         self.close_code: int = CloseCode.ABNORMAL_CLOSURE.value
@@ -376,6 +381,7 @@ class Protocol:
     def data_to_send(self) -> list[bytes]:
         """What was queued since the last call, in order, to be written as it is."""
         out, self._out = self._out, []
+        self._pongs = 0
         self._pong_index = None
         return out
 
@@ -396,9 +402,13 @@ class Protocol:
         self._out.append(self._frame(octets, opcode))
 
     def _answer_ping(self, payload: bytes) -> None:
-        """Only the latest ping needs an answer (RFC 6455 section 5.5.3), so that a flood of them costs no memory."""
+        """Answers in order, but a peer that sends pings and reads nothing costs little memory: of those beyond
+        `_PONGS_KEPT` only the latest is answered (RFC 6455 section 5.5.3)."""
         frame = self._frame(payload, Opcode.PONG)
-        if self._pong_index is None:
+        if self._pongs < _PONGS_KEPT:
+            self._pongs += 1
+            self._out.append(frame)
+        elif self._pong_index is None:
             self._pong_index = len(self._out)
             self._out.append(frame)
         else:

@@ -370,10 +370,10 @@ class TestLimits:
             tracemalloc.stop()
         assert peer.receive(data[-1:]) == [("message", b"x" * 20_000, True)]
 
-    def test_f18_of_a_flood_of_pings_only_the_last_is_answered(self, peer: Peer) -> None:
+    def test_f18_of_a_flood_of_pings_the_first_and_the_last_are_answered(self, peer: Peer) -> None:
         for number in range(1000):
             peer.receive(peer.frame(PING, b"%d" % number))
-        assert peer.sent() == [(PONG, b"999")]
+        assert peer.sent() == [(PONG, b"%d" % number) for number in (*range(128), 999)]
         peer.receive(peer.frame(PING, b"again"))
         assert peer.sent() == [(PONG, b"again")]
 
@@ -565,11 +565,33 @@ class TestPingPong:
         assert peer.receive(peer.frame(PING, b"x")) == [("ping", b"x")]
         assert peer.sent() == []
 
+    def test_pings_in_one_piece_are_answered_in_order(self, peer: Peer) -> None:
+        numbers = [b"%d" % number for number in range(10)]
+        assert peer.receive(*(peer.frame(PING, number) for number in numbers)) == [("ping", each) for each in numbers]
+        assert peer.sent() == [(PONG, number) for number in numbers]
+
+    def test_answers_and_messages_keep_their_order(self, peer: Peer) -> None:
+        peer.protocol.send_message(b"before", True)
+        peer.receive(peer.frame(PING, b"1"))
+        peer.protocol.send_message(b"x" * 20_000, True)
+        peer.receive(peer.frame(PING, b"2"))
+        peer.protocol.send_message(b"after", True)
+        assert peer.sent() == [
+            (BINARY, b"before"),
+            (PONG, b"1"),
+            (BINARY, b"x" * 20_000),
+            (PONG, b"2"),
+            (BINARY, b"after"),
+        ]
+
     def test_our_own_pongs_are_never_replaced(self, peer: Peer) -> None:
         peer.protocol.send_pong(b"own")
-        peer.receive(peer.frame(PING, b"1"), peer.frame(PING, b"2"))
+        for number in range(200):
+            peer.receive(peer.frame(PING, b"%d" % number))
         peer.protocol.send_pong(b"own")
-        assert sorted(peer.sent()) == [(PONG, b"2"), (PONG, b"own"), (PONG, b"own")]
+        sent = peer.sent()
+        assert len(sent) == 128 + 1 + 2
+        assert (sent[0], sent[-2:]) == ((PONG, b"own"), [(PONG, b"199"), (PONG, b"own")])
 
 
 class TestSending:

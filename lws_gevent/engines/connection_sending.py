@@ -238,7 +238,7 @@ class SendingConnection(ConnectionBase):
 
     def _flush(self) -> None:
         """Writes what the system takes. While it takes nothing, answers to pings stay in the protocol, which keeps
-        one."""
+        so many and no more."""
         if self._sock is None or self._writing or self._output_dead:
             return
         self._collect()
