@@ -10,7 +10,7 @@ SECONDS ?= 60
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
-SOURCES := setup.py setup.cfg pyproject.toml $(shell find lws_gevent -name '*.py[xd]' -o -path 'lws_gevent/c_core/*.[ch]')
+SOURCES := setup.py setup.cfg pyproject.toml $(shell find lws_gevent -name '*.p[xy][dix]' -o -path 'lws_gevent/c_core/*.[ch]')
 
 .PHONY: serve test lint types sanitize fuzz autobahn bench reference clean
 

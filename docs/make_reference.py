@@ -28,7 +28,13 @@ PAGES: dict[str, tuple[str, Callable[[object], bool]]] = {
 }
 
 #: Pages beside those, written by hand.
-BY_HAND = {"options.md": "The options of a server", "events.md": "Its events", "commands.md": "The command lws-gevent"}
+BY_HAND = {
+    "options.md": "The options of a server",
+    "events.md": "Its events",
+    "engines.md": "The engines",
+    "environment.md": "Environment variables",
+    "commands.md": "The command lws-gevent",
+}
 
 
 def public_names() -> list[str]:
