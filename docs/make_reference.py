@@ -88,8 +88,9 @@ def members(cls: type) -> Iterator[tuple[str, object]]:
         if base.__module__.partition(".")[0] != "lws_gevent":
             continue
         for name, value in vars(base).items():
-            hook = name in ("handle", "after_fork_in_child") or (
-                hasattr(StreamServer, name) and name not in ("start", "stop", "close")
+            hook = issubclass(cls, StreamServer) and (
+                name in ("handle", "after_fork_in_child")
+                or (hasattr(StreamServer, name) and name not in ("start", "stop", "close"))
             )
             public = not name.startswith("_") or name in ("__iter__", "__enter__")
             if public and not hook and name not in seen:
