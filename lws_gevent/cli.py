@@ -38,7 +38,7 @@ def echo(server: lws_gevent.Server) -> None:
 
     @server.on("message")
     def message(socket: lws_gevent.Socket, message: str | bytes, binary: bool) -> None:
-        server.send(socket, message, binary)
+        socket.send(message, binary)
 
 
 def broadcast(server: lws_gevent.Server) -> None:

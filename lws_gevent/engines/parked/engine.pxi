@@ -277,10 +277,14 @@ cdef class ParkedEngine:
         cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(frame)
         cdef size_t length = <size_t>PyBytes_GET_SIZE(frame)
         cdef Py_ssize_t count = 0
+        cdef bint at_once
         cdef bint drop = slow == "drop" or self.policy == POLICY_DROP
         if self.reactor is None:
             return 0
         check_thread(self.reactor)
+        # The first broadcast of a round is written at once: nothing has to be kept for each receiver. Further ones are gathered.
+        at_once = not self.reactor.in_round or not self.reactor.has_broadcast
+        self.reactor.has_broadcast = True
         for socket in self.sockets():
             if socket.state != OPEN or socket.flags & (LOST | CLOSE_RECEIVED | FRAGMENTING):
                 continue
@@ -297,7 +301,11 @@ cdef class ParkedEngine:
                     else:
                         fail_connection(self.reactor, socket, 1008, "the connection is over its back-pressure limit", True)
                     continue
-            queue_octets(socket, NULL, 0, data, length, frame)
+            if at_once and self.reactor.cork_owner is not socket:
+                self.octets_sent += length
+                write_through(self.reactor, socket, NULL, 0, data, length, frame)
+            else:
+                queue_octets(socket, NULL, 0, data, length, frame)
             count += 1
         return count
 

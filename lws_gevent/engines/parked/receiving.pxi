@@ -92,8 +92,9 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
         rare = socket.rare
         if (
             rare is not None and rare.assembly is not None and socket.protocol.frame_remaining >= DIRECT_MINIMUM
-            and rare.pending_end == 0 and reactor.buffer_owner is not socket
+            and rare.pending_end == 0 and (reactor.buffer_owner is not socket or reactor.position == reactor.end)
         ):
+            keep_rest(reactor, socket)
             assembly = rare.assembly
             target = assembly.reserve(socket.protocol.frame_remaining)
             space = assembly.room()

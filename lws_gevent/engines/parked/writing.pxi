@@ -19,6 +19,8 @@ cdef int flush_output(Reactor reactor) except -1:
             socket.flags &= ~<uint32_t>DIRTY
             if socket.descriptor >= 0:
                 write_output(reactor, socket)
+            if socket.rare is not None and not socket.flags & BUSY and rare_is_empty(socket.rare):
+                socket.rare = None
     return 0
 
 
@@ -71,7 +73,10 @@ cdef int write_through(
         vector[2].iov_len = length
         message_init(&message, vector, 3)
         while True:
-            written = sendmsg(socket.descriptor, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if corked == 0 and header_length == 0:
+                written = send(socket.descriptor, payload, length, MSG_NOSIGNAL | MSG_DONTWAIT)
+            else:
+                written = sendmsg(socket.descriptor, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
             if written >= 0 or errno != EINTR:
                 break
         if written < 0:
