@@ -100,6 +100,7 @@ def _bounded(item: pytest.Item) -> Generator[None, Any, Any]:
     except TestTimeout as caught:
         if caught is not timeout:
             raise
+        gc.unfreeze()  # what is frozen would not be shown
         gevent.util.print_run_info(file=sys.stderr)
         location = "".join(traceback.format_tb(caught.__traceback__)[-3:])
         raise AssertionError(f"the test took more than {seconds:g} s; it was here:\n{location}") from None
@@ -248,6 +249,8 @@ def nothing_leaks(
 ) -> Iterator[None]:
     """Greenlets, descriptors and connection objects are exactly as many after the test as before."""
     _warm_up(stack, _warm)
+    gc.collect()
+    gc.freeze()  # what exists now is not looked at again: else each test searches through the reports of all before it
     before = alive()
     before_greenlets = {id(greenlet) for greenlet in live_greenlets()}
     before_descriptors = open_descriptors()
