@@ -84,13 +84,12 @@ local = gevent.local.local()
 kept: list[Any] = []
 
 
-def leave_attribute(greenlet: Any, what: str) -> None:
-    greenlet.attribute = what
-
-
 MARKS: dict[str, tuple[Callable[[Any, str], Any], Callable[[Any], Any]]] = {
     "context variable": (lambda greenlet, what: variable.set(what), lambda greenlet: variable.get()),
-    "gevent.local": (lambda greenlet, what: setattr(local, "value", what), lambda greenlet: getattr(local, "value", "")),
+    "gevent.local": (
+        lambda greenlet, what: setattr(local, "value", what),
+        lambda greenlet: getattr(local, "value", ""),
+    ),
     "name": (
         lambda greenlet, what: setattr(greenlet, "name", "marked " + what),
         lambda greenlet: "marked" in greenlet.name and greenlet.name,
@@ -366,7 +365,7 @@ def test_rule_09_one_handler_of_a_connection_runs_at_a_time_and_in_order(make_se
         client.send_frame(10)
         if number % 3 == 0:
             gevent.sleep(0.001)
-    client.reset() if False else client.send_close(1000)
+    client.send_close(1000)
     eventually(lambda: "close" in order)
     assert [name for name in order if name != "pong"] == ["connection", *map(str, range(20)), "close"]
     assert order[-1] == "close"
