@@ -447,6 +447,7 @@ class Server(StreamServer):
             sockets.append(listener)
         watchers += [watcher for watcher in (self._watcher, self._timer) if watcher is not None]
         self._watcher = self._timer = None
+        self._engine_accepts = False
         self._stop_event = Event()
         self._stop_event.set()
         self._unix_inode = None  # the file is the parent's

@@ -17,7 +17,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.unicode cimport PyUnicode_Check, PyUnicode_DecodeLatin1, PyUnicode_DecodeUTF8
-from libc.stdint cimport UINT32_MAX, UINT64_MAX, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport SIZE_MAX, UINT32_MAX, UINT64_MAX, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 from lws_gevent._c_core cimport (
     LWS_BINARY, LWS_CLOSE, LWS_CONTINUATION, LWS_EVENT_CLOSE, LWS_EVENT_DATA, LWS_EVENT_ERROR, LWS_EVENT_NONE,
@@ -34,10 +34,12 @@ from lws_gevent.engines._output cimport (
 
 import os
 import weakref
+from time import monotonic
 
 from gevent import Greenlet, get_hub, getcurrent, joinall, killall
 from gevent.event import Event
 
+from lws_gevent.context import http_response
 from lws_gevent.engines.interface import Socket as InterfaceSocket
 from lws_gevent.errors import (
     BackpressureExceeded, ConnectionClosed, HandshakeError, LwsError, PayloadTooBig, ProtocolError,
@@ -99,6 +101,8 @@ cdef enum:
     BULKY_READ = 4096        # see Flag.BULKY
     DIRECT_MINIMUM = 16384   # with at least this to come a frame is received into its message's own memory
     TURN_OCTETS = 1048576    # read for one connection before another has its turn (rule 8)
+    ROUND_OCTETS = 4194304   # after so many in one round the rest of it have small turns
+    LATE_TURN_OCTETS = 65536
     TURN_CALLS = 256         # handler calls, likewise
     BATCH_SIZE = 512         # events taken from the set at once
     ACCEPT_BATCH = 128       # connections accepted from one listener before others have their turn
@@ -127,6 +131,7 @@ cdef bytes UPGRADE_BEGIN = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
 cdef bytes UPGRADE_END = b"\r\n\r\n"
+cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 include "parked/state.pxi"
 include "parked/socket.pxi"

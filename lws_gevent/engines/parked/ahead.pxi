@@ -18,7 +18,7 @@ cdef int receive_ahead(Reactor reactor, Socket socket, uint32_t events) except -
                 break
         if got > 0:
             socket.last_receive = reactor.now
-            socket.flags &= ~<uint32_t>PINGED
+            reactor.round_octets += <size_t>got
             socket.engine.octets_received += <uint64_t>got
             rare = rare_of(socket)
             pending_append(rare, reactor.buffer, <size_t>got)

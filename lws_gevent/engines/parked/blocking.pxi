@@ -8,6 +8,8 @@ cdef object claim(Socket socket):
     check_open(socket)
     make_inbox(socket)
     socket.flags |= CLAIMED
+    current = getcurrent()
+    socket.rare.claimed_by_handler = type(current) is HandlerGreenlet and (<Turn>current.turn).socket is socket
     update_interest(socket.engine.reactor, socket)
     push_ready(socket.engine.reactor, socket)
     return socket.rare.inbox

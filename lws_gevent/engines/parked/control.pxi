@@ -85,22 +85,19 @@ cdef int fail_protocol(Reactor reactor, Socket socket, lws_event *event) except 
         if socket.rare.events is None:
             socket.rare.events = []
         socket.rare.events.append(("error", (error,)))
-    fail_connection(reactor, socket, event.code, problem, False)
+    fail_connection(reactor, socket, event.code, problem)
     return 0
 
 
-cdef int fail_connection(Reactor reactor, Socket socket, uint16_t code, str reason, bint at_once) except -1:
+cdef int fail_connection(Reactor reactor, Socket socket, uint16_t code, str reason) except -1:
     """Ends a connection that cannot go on: a close frame with `code`, and nothing that comes in any more is looked at. The TCP
-    connection lingers until the peer has read it. `at_once`: without waiting for what is pending, which the peer does not read."""
+    connection lingers until the peer has read it."""
     cdef bytes payload
     if socket.descriptor < 0 or socket.state == CLOSED:
         return 0
     if socket.code == 0 or not socket.flags & CLOSE_RECEIVED:
         socket.code = code
         rare_of(socket).reason = reason or None
-    if at_once:
-        disconnect(reactor, socket)
-        return 0
     if not socket.flags & (CLOSE_SENT | LOST):
         payload = close_payload(code)  # the reason is for our side: it would tell the peer nothing that it can use
         socket.flags |= CLOSE_SENT
@@ -111,6 +108,16 @@ cdef int fail_connection(Reactor reactor, Socket socket, uint16_t code, str reas
     if not socket.flags & BUSY:
         push_ready(reactor, socket)
     return 0
+
+
+cdef int cut_connection(Reactor reactor, Socket socket, str reason) except -1:
+    """Ends the TCP connection at once, and with it everything unsent: close code 1006. `reason` is for our side."""
+    lose_connection(reactor, socket)
+    if not socket.flags & CLOSE_RECEIVED:
+        socket.code = 1006
+        rare_of(socket)
+        socket.rare.reason = reason
+    return disconnect(reactor, socket)
 
 
 cdef int linger(Reactor reactor, Socket socket) except -1:

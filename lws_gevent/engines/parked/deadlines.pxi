@@ -6,8 +6,13 @@ cdef int set_deadline(Reactor reactor, Socket socket) except -1:
     cdef uint32_t reference
     if socket.descriptor < 0:
         return 0
+    if reactor.listed == 0:
+        read_clock(reactor)  # no tick has kept it
     if socket.flags & REFUSED:
         due = reactor.now + min(engine.close_timeout, <uint32_t>(LINGER_SECONDS * TICKS))
+    elif socket.flags & ANSWERING:
+        if engine.idle_timeout > 0:  # for an application that forgets to answer
+            due = reactor.now + engine.idle_timeout
     elif socket.state == CONNECTING:
         due = reactor.now + engine.handshake_timeout
     elif socket.state == CLOSING:
@@ -17,7 +22,7 @@ cdef int set_deadline(Reactor reactor, Socket socket) except -1:
     else:
         if engine.lost_after > 0:
             due = socket.last_receive + engine.lost_after
-        if engine.ping_after > 0 and not socket.flags & PINGED:
+        if engine.ping_after > 0:
             reference = socket.last_receive
             if socket.rare is not None and socket.rare.pinged > reference:
                 reference = socket.rare.pinged
@@ -76,31 +81,27 @@ cdef int on_deadline(Reactor reactor, Socket socket) except -1:
     if socket.flags & REFUSED:
         return disconnect(reactor, socket)
     if socket.state == CONNECTING:
-        if not socket.flags & (BUSY | ANSWERING):
+        if not socket.flags & BUSY:
             return disconnect(reactor, socket)
     elif socket.state == CLOSING:
         if socket.rare is None or socket.rare.progress == socket.rare.stalled:
-            if not socket.flags & CLOSE_RECEIVED and not socket.flags & OWN_CLOSE:
-                pass
             return disconnect(reactor, socket)
     elif not socket.interest & INTEREST_READ:
         socket.last_receive = reactor.now  # we are the ones who do not read: the peer's silence proves nothing (rule 1)
     else:
         if socket.rare is not None and socket.rare.opened > 0 and reactor.now - socket.rare.opened >= engine.max_lifetime:
-            close_socket(socket, 1001, "", False)
+            close_socket(socket, 1001, "max_lifetime", False)
             return 0
         silent = reactor.now - socket.last_receive
         if engine.lost_after > 0 and silent >= engine.lost_after:
-            lose_connection(reactor, socket)
-            socket.code = 1006
-            return disconnect(reactor, socket)
-        if engine.ping_after > 0 and silent >= engine.ping_after:
+            return cut_connection(reactor, socket, "idle_timeout")
+        if engine.ping_after > 0 and silent >= engine.ping_after and (
+            socket.rare is None or reactor.now - socket.rare.pinged >= engine.ping_after
+        ):
             queue_frame(socket, LWS_PING, True, NULL, 0, None)
             if socket.descriptor < 0:
                 return 0
-            if engine.lost_after > 0:
-                socket.flags |= PINGED
-            else:
-                rare_of(socket).pinged = reactor.now
+            rare_of(socket)
+            socket.rare.pinged = reactor.now
     set_deadline(reactor, socket)
     return 0

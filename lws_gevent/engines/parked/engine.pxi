@@ -46,12 +46,14 @@ cdef class ParkedEngine:
     cdef double send_timeout
     cdef uint32_t handshake_timeout
     cdef uint32_t close_timeout
+    cdef uint32_t idle_timeout
     cdef uint32_t ping_after     # ticks of silence; 0: never
     cdef uint32_t lost_after
     cdef uint32_t max_lifetime
     cdef Py_ssize_t max_connections
     cdef readonly Py_ssize_t connection_count
     cdef readonly Py_ssize_t open_count
+    cdef Py_ssize_t attached     # connections whose close is not reported yet
     cdef uint64_t accepted
     cdef uint64_t refused
     cdef uint64_t opened
@@ -61,7 +63,7 @@ cdef class ParkedEngine:
     cdef uint64_t octets_received
     cdef uint64_t octets_sent
     cdef uint64_t dropped
-    cdef object ended            # set while a shutdown waits for the count to reach zero
+    cdef object ended            # an Event while a shutdown waits for connections to end
     cdef bytes target_octets     # the last request target, and its str: most connections share one
     cdef object target_text
 
@@ -79,12 +81,13 @@ cdef class ParkedEngine:
         self.auto_pong = settings.auto_pong
         self.own_close_event = settings.own_close_event
         self.policy = {"block": POLICY_BLOCK, "drop": POLICY_DROP, "close": POLICY_CLOSE}[settings.backpressure]
-        self.max_backpressure = settings.max_backpressure
-        self.max_header_size = settings.max_header_size
+        self.max_backpressure = SIZE_MAX if settings.max_backpressure is None else settings.max_backpressure
+        self.max_header_size = min(settings.max_header_size, BUFFER_SIZE - 1)
         self.max_body_size = settings.max_body_size
         self.send_timeout = settings.send_timeout or 0
         self.handshake_timeout = ticks(settings.handshake_timeout)
         self.close_timeout = ticks(settings.close_timeout)
+        self.idle_timeout = ticks(settings.idle_timeout)
         self.ping_after = ticks(settings.ping_after)
         self.lost_after = ticks(settings.lost_after)
         self.max_lifetime = ticks(settings.max_lifetime)
@@ -204,7 +207,7 @@ cdef class ParkedEngine:
         cdef Socket socket
         cdef Turn turn
         cdef Reactor reactor = self.reactor
-        if reactor is None or self.connection_count == 0:
+        if reactor is None or self.attached == 0:
             return
         check_thread(reactor)
         for socket in self.sockets():
@@ -221,14 +224,25 @@ cdef class ParkedEngine:
         joinall(blocked, KILL_SECONDS)
         for socket in self.sockets():
             disconnect(reactor, socket)
+        self.wait_for_end(KILL_SECONDS)
 
     cdef int wait_for_end(self, timeout) except -1:
-        if self.connection_count > 0:
+        """Until every connection has ended and its close handlers have returned, but for the one whose handler waits here."""
+        cdef Turn turn
+        cdef Py_ssize_t own = 0
+        current = getcurrent()
+        if type(current) is HandlerGreenlet:
+            turn = current.turn
+            if turn.socket is not None and turn.socket.engine is self:
+                own = 1
+        due = monotonic() + timeout
+        while self.attached > own:
+            left = due - monotonic()
+            if left <= 0:
+                break
             self.ended = Event()
-            try:
-                self.ended.wait(timeout)
-            finally:
-                self.ended = None
+            self.ended.wait(left)
+        self.ended = None
         return 0
 
     # Operations: bound on the server, so that a call costs no Python function around it (rule 13)
@@ -299,7 +313,7 @@ cdef class ParkedEngine:
                     if drop:
                         dropped(socket, prepared.payload, prepared.binary)
                     else:
-                        fail_connection(self.reactor, socket, 1008, "the connection is over its back-pressure limit", True)
+                        cut_connection(self.reactor, socket, "back-pressure")
                     continue
             if at_once and self.reactor.cork_owner is not socket:
                 self.octets_sent += length
@@ -307,6 +321,7 @@ cdef class ParkedEngine:
             else:
                 queue_octets(socket, NULL, 0, data, length, frame)
             count += 1
+        self.messages_sent += count
         return count
 
 

@@ -38,6 +38,7 @@ cdef Py_ssize_t handshake(Reactor reactor, Turn turn, Socket socket, uint8_t *da
 cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes octets, bint shared) except -1:
     """The way of a request about which more than the strict checks decides: as the other engines do it."""
     cdef ParkedEngine engine = socket.engine
+    cdef Rare rare
     try:
         parsed = engine.context.codec.parse_request(octets, engine.max_header_size, 0)
         if isinstance(parsed, int):
@@ -54,7 +55,11 @@ cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes o
         if request.content_length:
             if request.content_length > <Py_ssize_t>engine.max_body_size:
                 return refuse_with(reactor, socket, 413, "the body is longer than max_body_size")
-            rare_of(socket).request = request
+            rare = rare_of(socket)
+            rare.request = request
+            rare.assembly = MessageAssembly.__new__(MessageAssembly)
+            if len(octets) == head and request.version_minor and request.headers.get("Expect", "").lower() == "100-continue":
+                queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(CONTINUE), <size_t>len(CONTINUE), CONTINUE)
             set_deadline(reactor, socket)
             return 0
     decide_request(reactor, turn, socket, request)
@@ -67,15 +72,20 @@ cdef int refuse_with(Reactor reactor, Socket socket, int status, str problem) ex
 
 
 cdef Py_ssize_t take_body(Reactor reactor, Turn turn, Socket socket, uint8_t *data, size_t length, bint shared) except -1:
-    """The body of a plain request: taken when it is all there."""
+    """The body of a plain request: kept until it is all there."""
     cdef Rare rare = socket.rare
-    cdef size_t wanted = <size_t>rare.request.content_length
-    if length < wanted:
-        return 0
+    cdef size_t wanted = <size_t>rare.request.content_length - rare.assembly.length
+    if wanted > length:
+        rare.assembly.reserve(wanted)
+        rare.assembly.append(data, length)
+        consume_octets(reactor, socket, shared, length)
+        return <Py_ssize_t>length
+    rare.assembly.append(data, wanted)
+    consume_octets(reactor, socket, shared, wanted)
     request = rare.request
     rare.request = None
-    request.body = PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>wanted)
-    consume_octets(reactor, socket, shared, wanted)
+    request.body = rare.assembly.finish(False)
+    rare.assembly = None
     decide_request(reactor, turn, socket, request)
     return 0 if socket.flags & (REFUSED | ANSWERING) or socket.descriptor < 0 else 1
 
@@ -84,10 +94,13 @@ cdef int decide_request(Reactor reactor, Turn turn, Socket socket, request) exce
     turn.event = "http" if request.upgrade_status == 0 else "upgrade"
     if request.upgrade_status == 0:
         socket.flags |= ANSWERING
+        rare_of(socket)
+        socket.rare.method = request.method
     decision = socket.engine.context.decide(socket, request)
     if socket.descriptor < 0 or socket.state != CONNECTING:
         return 0  # it has ended, or was answered by `respond`, while the listeners ran
     if decision is None:
+        set_deadline(reactor, socket)
         update_interest(reactor, socket)
         return 0
     if not decision.accept:
@@ -117,7 +130,7 @@ cdef int open_connection(Reactor reactor, Turn turn, Socket socket) except -1:
     set_deadline(reactor, socket)
     if engine.has_connection:
         deliver(reactor, turn, socket, "connection", ())
-        if socket.flags & CLAIMED and socket.state == OPEN:
+        if socket.flags & CLAIMED and socket.rare.claimed_by_handler and socket.state == OPEN:
             close_socket(socket, 1000, "", True)
     return 0
 
@@ -134,9 +147,9 @@ cdef int refuse_request(Reactor reactor, Socket socket, bytes octets) except -1:
 
 
 cdef object respond(Socket socket, status, headers, body):
-    cdef Reactor reactor
-    if not socket.flags & ANSWERING or socket.state != CONNECTING:
-        raise LwsError("respond answers a plain HTTP request, and at most once")
-    octets = response(status, headers, body)
+    if not socket.flags & ANSWERING:
+        raise LwsError("respond() answers plain HTTP requests only")
+    if socket.state != CONNECTING:
+        raise closed_error(socket)
     check_thread(socket.engine.reactor)
-    refuse_request(socket.engine.reactor, socket, octets)
+    refuse_request(socket.engine.reactor, socket, http_response(socket.rare.method, status, headers, body))

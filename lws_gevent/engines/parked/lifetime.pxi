@@ -75,6 +75,7 @@ cdef Socket register_connection(Reactor reactor, ParkedEngine engine, int descri
     Py_INCREF(socket)
     reactor.slots[descriptor] = <PyObject *>socket
     engine.connection_count += 1
+    engine.attached += 1
     engine.accepted += 1
     count_registered(reactor, 1)
     set_deadline(reactor, socket)
@@ -86,6 +87,18 @@ cdef int count_closed(Reactor reactor, Socket socket) except -1:
         socket.flags |= COUNTED
         socket.engine.open_count -= 1
         socket.engine.ended_count += 1
+    return 0
+
+
+cdef int release(Socket socket) except -1:
+    """The end of all: its close is reported, and nothing that it refers to is kept, for it may be part of a cycle (rule 12)."""
+    cdef ParkedEngine engine = socket.engine
+    socket.user_data = None
+    socket.engine = None
+    if engine is not None:
+        engine.attached -= 1
+        if engine.ended is not None:
+            engine.ended.set()
     return 0
 
 
@@ -137,14 +150,11 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
     reactor.slots[descriptor] = NULL
     if not socket.flags & BUSY:
         if socket.flags & CLOSE_REPORTED and (rare is None or rare.events is None):
-            socket.user_data = None
-            socket.engine = None
+            release(socket)
         else:
             push_ready(reactor, socket)
     Py_DECREF(socket)
     count_registered(reactor, -1)
-    if engine.connection_count == 0 and engine.ended is not None:
-        engine.ended.set()
     if engine.listening is not None and engine.listening.paused:
         resume_listening(reactor, engine.listening)
     return 0

@@ -41,6 +41,7 @@ cdef class Reactor:
     cdef list listenings
     cdef bint in_round
     cdef bint has_broadcast      # in this round
+    cdef size_t round_octets     # read in this round
     cdef Turn current
     cdef uint32_t now            # ticks of the monotonic clock, read once per round
     cdef int32_t *wheel
@@ -155,6 +156,7 @@ cdef int run_round(Reactor reactor, bint poll) except -1:
     reactor.ready = []
     reactor.in_round = True
     reactor.has_broadcast = False
+    reactor.round_octets = 0
     try:
         while reactor.batch_position < reactor.batch_length or reactor.serving_position < len(reactor.serving):
             turn = take_turn(reactor)

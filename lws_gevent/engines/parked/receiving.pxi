@@ -103,8 +103,10 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
             got = recv(socket.descriptor, target, space, MSG_DONTWAIT)
             if got > 0:
                 socket.last_receive = reactor.now
-                socket.flags &= ~<uint32_t>PINGED
+                if socket.rare is not None:
+                    socket.rare.pinged = 0
                 socket.engine.octets_received += <uint64_t>got
+                reactor.round_octets += <size_t>got
                 turn.octets -= <size_t>got if <size_t>got < turn.octets else turn.octets
                 take_direct(reactor, turn, socket, assembly, target, <size_t>got)
                 if <size_t>got < space:
@@ -126,8 +128,10 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
             if got > 0:
                 reactor.end += <size_t>got
                 socket.last_receive = reactor.now
-                socket.flags &= ~<uint32_t>PINGED
+                if socket.rare is not None:
+                    socket.rare.pinged = 0
                 socket.engine.octets_received += <uint64_t>got
+                reactor.round_octets += <size_t>got
                 turn.octets -= <size_t>got if <size_t>got < turn.octets else turn.octets
                 if <size_t>got < space:
                     if decode(reactor, turn, socket):

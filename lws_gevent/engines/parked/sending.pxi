@@ -58,7 +58,7 @@ cdef int make_room(Socket socket, bint may_block) except -1:
     if engine.policy == POLICY_DROP:
         return 0
     if engine.policy == POLICY_CLOSE:
-        fail_connection(reactor, socket, 1008, "the connection is over its back-pressure limit", True)
+        cut_connection(reactor, socket, "back-pressure")
         raise closed_error(socket)
     if not may_block or getcurrent() is reactor.hub:
         raise BackpressureExceeded(
@@ -76,14 +76,24 @@ cdef int make_room(Socket socket, bint may_block) except -1:
             if socket.state != OPEN or socket.flags & LOST:
                 raise closed_error(socket) from None
             if rare.progress == progress:
-                lose_connection(reactor, socket)
-                disconnect(reactor, socket)
+                cut_connection(reactor, socket, "send_timeout")
                 raise closed_error(socket) from None
             continue
         if socket.state != OPEN or socket.flags & LOST:
             raise closed_error(socket)
         if buffered(socket) <= engine.max_backpressure:
+            try:
+                check_no_fragments(socket)
+            except ValueError:
+                pass_on(socket)
+                raise
             return 1
+
+
+cdef inline int check_no_fragments(Socket socket) except -1:
+    if socket.flags & FRAGMENTING:
+        raise ValueError("a fragmented message is being sent: end it with send_fragment(..., fin=True) first")
+    return 0
 
 
 cdef int pass_on(Socket socket) except -1:
@@ -126,8 +136,7 @@ cdef object send_message(Socket socket, message, binary):
     cdef uint8_t opcode
     cdef bint waited = False
     check_open(socket)
-    if socket.flags & FRAGMENTING:
-        raise ValueError("a fragmented message is being sent: end it with send_fragment(..., fin=True) first")
+    check_no_fragments(socket)
     if PyBytes_CheckExact(message):
         opcode = LWS_TEXT if binary is not None and not binary else LWS_BINARY
         if opcode == LWS_TEXT and lws_utf8_check(
@@ -154,7 +163,12 @@ cdef object send_message(Socket socket, message, binary):
         else:
             queue_frame(socket, opcode, True, <const uint8_t *>text, <size_t>size, None)
     else:
-        return send_message(socket, message_payload(message), False if binary is not None and not binary else True)
+        payload = message_payload(message)
+        # A subclass of bytes becomes bytes: it could change what its buffer is while we refer to it.
+        return send_message(
+            socket, PyBytes_FromStringAndSize(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload)),
+            False if binary is not None and not binary else True,
+        )
     if waited:
         pass_on(socket)
     if socket.engine is not None:
@@ -168,8 +182,7 @@ cdef object send_prepared(Socket socket, prepared, binary):
     check_open(socket)
     if not isinstance(prepared, Prepared):
         raise TypeError(f"send_prepared takes what prepare_buffer returned, not {type(prepared).__name__}")
-    if socket.flags & FRAGMENTING:
-        raise ValueError("a fragmented message is being sent: end it with send_fragment(..., fin=True) first")
+    check_no_fragments(socket)
     frames = prepared._frames
     frame = frames[1 if (prepared.binary if binary is None else binary) else 0]
     if frame is None:
@@ -217,8 +230,6 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
         if not make_room(socket, True):
             raise BackpressureExceeded("the connection is over max_backpressure: no fragmented message can begin")
         waited = True
-        if socket.flags & FRAGMENTING:
-            raise ValueError("a fragmented message is being sent: end it with send_fragment(..., fin=True) first")
     if fin:
         socket.flags &= ~<uint32_t>FRAGMENTING
         rare.fragment_opcode = 0

@@ -7,8 +7,7 @@ cdef int serve(Reactor reactor, Turn turn, Socket socket, uint32_t events) excep
     if socket.flags & BUSY:
         if socket.descriptor >= 0:
             if is_inert(socket):
-                turn.octets = TURN_OCTETS
-                turn.calls = TURN_CALLS
+                begin_turn(reactor, turn)
                 receive(reactor, turn, socket)
             else:
                 receive_ahead(reactor, socket, events)
@@ -17,8 +16,7 @@ cdef int serve(Reactor reactor, Turn turn, Socket socket, uint32_t events) excep
     turn.socket = socket
     socket.flags |= BUSY
     if socket.descriptor >= 0:
-        turn.octets = TURN_OCTETS
-        turn.calls = TURN_CALLS
+        begin_turn(reactor, turn)
         if is_deliverable(socket):
             receive(reactor, turn, socket)
         else:
@@ -26,6 +24,12 @@ cdef int serve(Reactor reactor, Turn turn, Socket socket, uint32_t events) excep
             decode(reactor, turn, socket)  # control frames: messages wait
     settle(reactor, turn, socket)
     return 0
+
+
+cdef inline void begin_turn(Reactor reactor, Turn turn):
+    """What this connection may use up before another has its turn; less when this round has read much already (rule 8)."""
+    turn.calls = TURN_CALLS
+    turn.octets = TURN_OCTETS if reactor.round_octets < ROUND_OCTETS else LATE_TURN_OCTETS
 
 
 cdef int settle(Reactor reactor, Turn turn, Socket socket) except -1:
@@ -64,8 +68,7 @@ cdef int settle(Reactor reactor, Turn turn, Socket socket) except -1:
         uncork(reactor, socket)
     if socket.descriptor < 0:
         if not socket.flags & READY:
-            socket.user_data = None
-            socket.engine = None
+            release(socket)
     else:
         if socket.rare is not None and socket.rare.output.size > 0 and not socket.interest & INTEREST_WRITE:
             write_output(reactor, socket)
@@ -118,7 +121,7 @@ cdef object NOTHING_REMAINS = 0
 cdef int deliver_message(Reactor reactor, Turn turn, Socket socket, object message, bint binary) except -1:
     cdef ParkedEngine engine = socket.engine
     cdef PyObject *arguments[4]
-    cdef object kind, zero
+    cdef object kind
     engine.messages_received += 1
     if socket.flags & (CLAIMED | OWN_CLOSE | FAILED):
         if socket.flags & CLAIMED and not socket.flags & FAILED:

@@ -20,7 +20,6 @@ cdef enum Flag:
     CLOSE_REPORTED = 1 << 9  # the close event was emitted, or is not due
     OVER = 1 << 10           # over max_backpressure: a drain event is due
     CORKED = 1 << 11         # inside `with cork`
-    PINGED = 1 << 12         # nothing was received since our last ping
     LOST = 1 << 13           # nothing can be sent any more; what was received is still delivered
     ENDED = 1 << 14          # nothing more can be received
     REFUSED = 1 << 15        # what remains is to end the TCP connection so that the peer reads our last octets
@@ -64,6 +63,8 @@ cdef class Rare:
     cdef uint32_t pongs      # pings in `pending` that were already answered
     cdef uint8_t fragment_opcode
     cdef uint8_t fragment_utf8
+    cdef bint claimed_by_handler
+    cdef object method       # of a plain request that is to be answered
     cdef bytes late_pong     # the latest ping's payload, to be answered when there is room
     cdef MessageAssembly assembly
     cdef object inbox
@@ -143,6 +144,6 @@ cdef inline bint rare_is_empty(Rare rare):
     return (
         rare.output.size == 0 and rare.pending_end == 0 and rare.assembly is None and rare.inbox is None
         and rare.waiting is None and rare.events is None and rare.reason is None and rare.subprotocol is None
-        and rare.extensions is None and rare.late_pong is None and rare.request is None and rare.opened == 0
-        and rare.pinged == 0 and rare.fragment_opcode == 0 and rare.pongs == 0
+        and rare.extensions is None and rare.method is None and rare.late_pong is None and rare.request is None and rare.opened == 0
+        and rare.pinged == 0 and rare.fragment_opcode == 0 and rare.lingered == 0 and rare.pongs == 0
     )
