@@ -528,8 +528,10 @@ def test_rule_06_every_descriptor_is_close_on_exec(make_server: Any, connect: An
     clients = [connect(server) for _ in range(5)]
     for client in clients:
         client.echo()
-    for descriptor in set(open_descriptors()) - before:
-        assert not os.get_inheritable(descriptor), open_descriptors()[descriptor]
+    descriptors = open_descriptors()
+    sets = {descriptor for descriptor, what in descriptors.items() if "eventpoll" in what}  # older than this test
+    for descriptor in (set(descriptors) - before) | sets:
+        assert not os.get_inheritable(descriptor), descriptors[descriptor]
 
 
 def test_rule_06_a_forked_child_that_holds_the_descriptors_keeps_nothing_alive(stack: Stack) -> None:

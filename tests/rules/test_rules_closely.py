@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import hashlib
 import os
 import socket as sockets_of_python
@@ -135,6 +136,48 @@ def test_rule_03_each_mark_alone_retires_its_greenlet(make_server: Any, connect:
         kept.clear()
 
 
+@pytest.mark.parametrize("what", ["exit", "timeout", "exception"])
+def test_rule_03_what_arrives_in_an_idle_greenlet_only_retires_it(
+    make_server: Any, connect: Any, what: str, hub_errors: Any
+) -> None:
+    server = make_server(echo=True)
+    client = connect(server)
+    client.echo()
+    idle = [thing for thing in gc.get_objects() if type(thing).__name__ == "HandlerGreenlet" and not thing.dead]
+    assert idle
+    for greenlet in idle:
+        greenlet.kill(
+            {"exit": gevent.GreenletExit(), "timeout": gevent.Timeout(1), "exception": LookupError()}[what], timeout=5
+        )
+        assert greenlet.dead
+    del greenlet
+    idle.clear()
+    for number in range(3):
+        client.echo(f"{number}")
+    assert hub_errors == []
+
+
+def test_rule_03_who_kills_the_greenlet_of_a_running_handler_sees_it_end(make_server: Any, connect: Any) -> None:
+    server = make_server()
+    greenlets: list[Any] = []
+
+    @server.on("message")
+    def message(socket: Any, message: str) -> None:
+        if message == "block":
+            greenlets.append(gevent.getcurrent())
+            gevent.event.Event().wait()
+        server.send(socket, message)
+
+    client, other = connect(server), connect(server)
+    client.send("block")
+    eventually(lambda: greenlets)
+    greenlets[0].kill(timeout=5)
+    assert greenlets[0].dead
+    greenlets.clear()
+    client.expect_close(1011)
+    other.echo()
+
+
 # 4. The handler boundary catches everything.
 
 
@@ -202,6 +245,20 @@ def test_rule_05_a_large_message_that_a_handler_keeps_stays_what_it_is(make_serv
         client.send(data)
         assert client.recv_message() == hashlib.sha256(data).digest()
     assert messages == [bytes([number]) * 200_000 for number in range(12) if number % 2]
+
+
+def test_rule_05_frames_that_come_octet_by_octet_amid_other_traffic_are_whole(make_server: Any, connect: Any) -> None:
+    server = make_server(echo=True)
+    client, noisy = connect(server), connect(server)
+    for length in (5, 200, 70_000):
+        data = bytes(range(256)) * (length // 256 + 1)
+        data = data[:length]
+        frame = encode(BINARY, data, mask=MASK)
+        for position in range(14):
+            client.send_raw(frame[position : position + 1])
+            noisy.echo(bytes([position]) * 3000)
+        client.send_raw(frame[14:])
+        assert client.recv_message() == data
 
 
 # 6. Closing.
