@@ -16,7 +16,7 @@ import gevent.event
 import gevent.local
 import pytest
 from client import BINARY, PING, TEXT, Client, close_payload, encode, upgrade_head
-from helpers import Stack, eventually, run_script, turns
+from helpers import ServerProcess, Stack, eventually, run_script, turns
 
 from lws_gevent import BackpressureExceeded
 
@@ -332,7 +332,11 @@ def test_rule_06_a_forked_child_that_holds_closed_descriptors_keeps_nothing_read
 
 
 def test_rule_08_large_messages_are_bounded_in_octets(make_server: Any, connect: Any) -> None:
-    server = make_server(max_payload=None)
+    listener = gevent.socket.socket()
+    listener.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_RCVBUF, 4_000_000)  # each read is a full one
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    server = make_server(listener, max_payload=None)
     count = 0
     at: list[int] = []
 
@@ -543,3 +547,36 @@ def test_rule_10_a_blocking_send_from_the_hub_names_the_error_and_changes_nothin
 @pytest.mark.parametrize("options", ["{}", '{"idle_timeout": 60}', '{"ping_interval": 20, "ping_timeout": 20}'])
 def test_rule_11_nothing_of_the_engine_is_active_when_the_server_has_stopped(stack: Stack, options: str) -> None:
     run_script("wait_idle.py", stack.engine, options, stack=stack)
+
+
+# 12. The memory budget.
+
+
+def test_rule_12_what_was_needed_for_a_while_is_given_back(stack: Stack) -> None:
+    """Connections that have had a partial frame, which needs memory of their own, cost as little as before."""
+    count = 1500
+    frame = encode(BINARY, b"x" * 3000, mask=MASK)
+    with ServerProcess(stack) as server:
+        clients: list[Client] = []
+
+        def use(some: list[Client]) -> None:
+            for client in some:  # one by one: memory that is given back serves the next
+                client.send_raw(frame[:2000])
+                server.ask("connections")  # a turn of its hub: it has read the part
+                client.send_raw(frame[2000:])
+                assert client.recv_message() == b"x" * 3000
+
+        try:
+            for _ in range(count):
+                clients.append(Client.connect(server.address))
+            eventually(lambda: server.ask("connections") == str(count))
+            use(clients[:300])  # whatever is allocated once is there
+            before = server.memory()
+            use(clients[300:])
+            each = (server.memory() - before) / (count - 300)
+        finally:
+            for client in clients:
+                client.disconnect()
+        assert each < 100, f"{each:.0f} octets more for each connection"
+        eventually(lambda: server.ask("connections") == "0")
+        server.stop()
