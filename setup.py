@@ -14,7 +14,7 @@ HEADERS = glob.glob("lws_gevent/c_core/*.h")
 def extension(name):
     flags = ["-std=c11", "-fvisibility=hidden"]
     if "CFLAGS" not in os.environ:  # who sets them (sanitizers, distributions) has reasons
-        # A blocked handler keeps the stack below it: functions that are called once are not merged into their callers' frames.
+        # A blocked handler keeps the stack below it: what is called once is not merged into its caller's frame.
         flags += ["-O2", "-g0", "-fno-inline-functions-called-once"]
     return Extension(
         name,
