@@ -188,7 +188,7 @@ cdef class ParkedEngine:
 
     def connections(self):
         cdef Socket socket
-        return [socket for socket in self.sockets() if socket.flags & OPENED and socket.state < CLOSED]
+        return [socket for socket in self.sockets() if socket.flags & OPENED and socket.state < CLOSED and not socket.flags & LOST]
 
     def stats(self):
         return {
