@@ -794,22 +794,23 @@ def test_rule_11_two_servers_on_one_hub_share_the_engine(make_server: Any, conne
 
 def test_rule_12_an_idle_connection_costs_next_to_nothing(stack: Stack) -> None:
     count = 4000
+    path = "/" + "p" * 150  # one that all share
     with ServerProcess(stack) as server:
         clients = []
         try:
             for _ in range(500):  # whatever is allocated once, or grows by doubling, is there
-                clients.append(Client.connect(server.address))
+                clients.append(Client.connect(server.address, path))
             eventually(lambda: server.ask("connections") == "500")
             before, collectable = server.memory(), int(server.ask("collectable"))
             for _ in range(count):
-                clients.append(Client.connect(server.address))
+                clients.append(Client.connect(server.address, path))
             eventually(lambda: int(server.ask("connections")) == 500 + count)
             each = (server.memory() - before) / count
             objects = (int(server.ask("collectable")) - collectable) / count
         finally:
             for client in clients:
                 client.disconnect()
-        assert each < 400, f"{each:.0f} octets for each connection"
+        assert each < 250, f"{each:.0f} octets for each connection"
         assert objects < 0.05, f"{objects} collectable objects for each connection"
         eventually(lambda: server.ask("connections") == "0")
         server.stop()

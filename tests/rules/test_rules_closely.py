@@ -95,6 +95,14 @@ MARKS: dict[str, tuple[Callable[[Any, str], Any], Callable[[Any], Any]]] = {
         lambda greenlet, what: setattr(greenlet, "name", "marked " + what),
         lambda greenlet: "marked" in greenlet.name and greenlet.name,
     ),
+    "name, set only": (
+        lambda greenlet, what: setattr(greenlet, "name", "marked") if what != "5" else None,
+        lambda greenlet: len(kept) == 5 and "marked" in greenlet.name or kept.append(0),
+    ),
+    "attribute": (
+        lambda greenlet, what: setattr(greenlet, "attribute", what),
+        lambda greenlet: getattr(greenlet, "attribute", ""),
+    ),
     "reference": (lambda greenlet, what: kept.append(greenlet), lambda greenlet: greenlet in kept[:-1]),
     "weak reference": (
         lambda greenlet, what: kept.append(weakref.ref(greenlet)),

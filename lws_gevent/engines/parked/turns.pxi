@@ -1,5 +1,15 @@
 # Handlers run in pooled greenlets, one turn after the other (rule 3).
 
+cdef extern from "Python.h":
+    PyObject **_PyObject_GetDictPtr(object thing)
+
+
+cdef bint has_attributes(object greenlet):
+    """Whether a handler has set attributes of its own on the greenlet, `name` among them. Does not make the dict that it looks at."""
+    cdef PyObject **attributes = _PyObject_GetDictPtr(greenlet)
+    return attributes != NULL and attributes[0] != NULL and len(<dict>attributes[0]) > 0
+
+
 class HandlerGreenlet(Greenlet):
     """A pooled greenlet in which handlers run. `repr` and `gevent.util.print_run_info` show the handler and the connection."""
 
@@ -73,5 +83,6 @@ cdef class Turn:
         return (
             lws_references(self.greenlet) != references
             or lws_has_weak_references(self.greenlet)
+            or has_attributes(self.greenlet)
             or self.greenlet.has_links()
         )
