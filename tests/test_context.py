@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from logging.handlers import BufferingHandler
 from typing import Any
 
 import gevent
@@ -97,22 +100,33 @@ def test_connection_closed_is_no_error(socket: Any) -> None:
     assert socket.failures == 0
 
 
-def test_without_a_listener_errors_are_logged_and_those_of_peers_below_warning(socket: Any, caplog: Any) -> None:
+@pytest.fixture
+def log() -> Iterator[list[Any]]:
+    """The records that are logged."""
+    handler, logger = BufferingHandler(1000), logging.getLogger("lws_gevent")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield handler.buffer
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def test_without_a_listener_errors_are_logged_and_those_of_peers_below_warning(socket: Any, log: list[Any]) -> None:
     context = make()
     context.emitter.on("drain", boom)
-    with caplog.at_level("DEBUG", "lws_gevent"):
-        context.deliver("drain", socket, socket)
-        context.report_error(ProtocolError(1002, "a reason"), socket)
-    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
-    assert caplog.records[0].exc_info[0] is ZeroDivisionError
-    assert caplog.records[1].exc_info is None
+    context.deliver("drain", socket, socket)
+    context.report_error(ProtocolError(1002, "a reason"), socket)
+    assert [record.levelname for record in log] == ["ERROR", "INFO"]
+    assert log[0].exc_info[0] is ZeroDivisionError
+    assert log[1].exc_info is None
 
 
-def test_an_error_listener_that_fails_is_logged(socket: Any, caplog: Any) -> None:
+def test_an_error_listener_that_fails_is_logged(socket: Any, log: list[Any]) -> None:
     context = make()
     context.emitter.on("error", boom)
     context.report_error(ValueError("first"), socket)
-    assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+    assert [record.exc_info[0] for record in log] == [ZeroDivisionError]
 
 
 def test_subscribers_hear_of_changed_listeners() -> None:
