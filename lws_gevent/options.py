@@ -179,7 +179,8 @@ class Settings:
     engine: str = _option("auto", _one_of("auto", "parked", "greenlet"))
     # Bounds on what peers may ask for.
     max_connections: int | None = _option(None, _integer(1, none=True))
-    max_header_size: int = _option(16 * 1024, _integer(128, 2**30))
+    # A head is judged in one piece, in a buffer that all connections share.
+    max_header_size: int = _option(16 * 1024, _integer(128, 2**18 - 1))
     max_body_size: int = _option(1024 * 1024, _integer(0))
     max_payload: int | None = _option(16 * 1024 * 1024, _integer(1, 2**63 - 1, none=True))
     max_fragments: int | None = _option(None, _integer(1, 2**31 - 1, none=True))

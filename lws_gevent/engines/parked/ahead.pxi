@@ -9,8 +9,9 @@ cdef int receive_ahead(Reactor reactor, Socket socket, uint32_t events) except -
     cdef bint over = False
     if reactor.buffer_owner is socket:
         keep_rest(reactor, socket)
-    if wants_to_read(socket, False):
-        room = AHEAD_LIMIT - (0 if socket.rare is None else pending_length(socket.rare))
+    room = 0 if socket.rare is None else pending_length(socket.rare)
+    if room < AHEAD_LIMIT and wants_to_read(socket, False):
+        room = AHEAD_LIMIT - room
         claim_buffer(reactor, None)
         while True:
             got = recv(socket.descriptor, reactor.buffer, room, MSG_DONTWAIT)
