@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket as stdlib_socket
-import time
 from typing import Any
 
 import gevent
@@ -44,8 +43,7 @@ def test_a_silent_connection_is_pinged_and_then_ended(serve: Any, connect: Any, 
 def test_any_octet_is_a_sign_of_life(serve: Any, connect: Any, closes: list[Any]) -> None:
     server = serve(idle_timeout=3)
     client = connect(server)
-    end = time.monotonic() + 5
-    while time.monotonic() < end:
+    for _ in range(2):  # each after two seconds: three would have been the end
         frame = client.recv_frame()
         assert frame.opcode == PING
         client.send_frame(PONG, frame.payload)
@@ -58,7 +56,7 @@ def test_pings_come_at_intervals_and_their_answers_within_the_timeout(
 ) -> None:
     server = serve(ping_interval=1, ping_timeout=2, idle_timeout=None)
     client = connect(server)
-    for _ in range(3):
+    for _ in range(2):
         frame = client.recv_frame()
         assert frame.opcode == PING
         client.send_frame(PONG, frame.payload)
