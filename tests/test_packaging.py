@@ -154,7 +154,7 @@ def wheels(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
 def test_the_sdist_holds_what_a_build_and_the_tests_need(sdist: Path, source: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    suffixes = {".c", ".h", ".java", ".json", ".md", ".mjs", ".pxd", ".py", ".pyi", ".pyx", ".typed"}
+    suffixes = {".c", ".h", ".java", ".json", ".md", ".mjs", ".pxd", ".pxi", ".py", ".pyi", ".pyx", ".typed"}
     needed = {
         path.relative_to(source).as_posix()
         for folder in ("lws_gevent", "compat", "tests", "examples", "docs")
