@@ -54,6 +54,7 @@ cdef int abandon_reactor(Reactor reactor) except -1:
             if socket.engine is not None:
                 socket.engine.connection_count = 0
                 socket.engine.open_count = 0
+                socket.engine.attached = 0
                 socket.engine.reactor = None
             socket.engine = None
             Py_DECREF(socket)
@@ -62,6 +63,7 @@ cdef int abandon_reactor(Reactor reactor) except -1:
             if listening.timer is not None:
                 listening.timer.stop()
             listening.engine.listening = None
+            listening.engine.attached = 0
             listening.engine.reactor = None
     reactor.listenings = []
     close(reactor.epoll)
