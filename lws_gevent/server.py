@@ -249,7 +249,8 @@ class Server(StreamServer):
     # --- sockets ----------------------------------------------------------------------------------------------------
 
     def set_user_data(self, socket: Socket, data: Any) -> None:
-        """Keeps any object with the connection, until its ``close`` handlers have returned."""
+        """Keeps any object with the connection, until its ``close`` handlers have returned; ConnectionClosed from then
+        on."""
         self._engine.set_user_data(socket, data)
 
     def get_user_data(self, socket: Socket) -> Any:

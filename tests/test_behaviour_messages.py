@@ -8,8 +8,10 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
-from client import BINARY, CONTINUATION, PING, TEXT, Frame, encode
+from client import BINARY, CONTINUATION, PING, TEXT, Frame, encode, upgrade_head
 from helpers import eventually, turns
+
+import lws_gevent
 
 SIZES = [0, 1, 125, 126, 127, 65535, 65536, 65537, 1_000_000]
 
@@ -431,6 +433,38 @@ def test_user_data_lives_from_upgrade_to_the_end_of_close(make_server: Any, conn
     eventually(lambda: seen)
     assert seen == [(["replaced"], ["replaced"])]
     eventually(lambda: kept[0].data is None, "the data is dropped after the close handlers")
+
+
+@pytest.mark.parametrize("end", ["the peer's close", "terminate", "refused"])
+def test_user_data_cannot_be_set_any_more_after_the_end(make_server: Any, connect: Any, end: str) -> None:
+    server = make_server()
+    kept: list[Any] = []
+
+    @server.on("upgrade")
+    def upgrade(socket: Any) -> bool:
+        socket.data = "first"
+        kept.append(socket)
+        return end == "refused"
+
+    client = connect(server, upgrade=False)
+    client.send_raw(upgrade_head())
+    if end == "refused":
+        assert client.recv_response().status == 403
+        client.disconnect()
+    else:
+        assert client.recv_response().status == 101
+        eventually(lambda: server.connections)
+        if end == "terminate":
+            kept[0].terminate()
+        else:
+            client.close_handshake()
+    socket = kept[0]
+    eventually(lambda: socket.data is None)
+    with pytest.raises(lws_gevent.ConnectionClosed):
+        socket.data = "too late"
+    with pytest.raises(lws_gevent.ConnectionClosed):
+        server.set_user_data(socket, "too late")
+    assert socket.data is None
 
 
 def test_user_data_is_dropped_with_the_connection_even_without_listeners(make_server: Any, connect: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket as stdlib_socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from client import Client, upgrade_head
 from helpers import eventually, run_script, turns
 
 import lws_gevent
+from lws_gevent import engines
 
 # Options
 
@@ -341,6 +343,22 @@ def test_the_parked_engine_is_chosen_where_it_runs(stack: Any) -> None:
     out = run_script("engine_name.py", stack=stack)
     expected = "parked" if stack.codec == "c" and _parked_exists() else "greenlet"
     assert out.split() == [expected]
+
+
+def test_a_missing_extension_of_the_parked_engine_is_an_error_where_extensions_are_required(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "lws_gevent.engines._parked", None)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("LWS_GEVENT_PURE_PYTHON", raising=False)
+    monkeypatch.delenv("LWS_GEVENT_REQUIRE_C", raising=False)
+    assert engines.choose("auto").name == "greenlet"
+    monkeypatch.setenv("LWS_GEVENT_REQUIRE_C", "1")
+    assert engines.choose("greenlet").name == "greenlet"
+    with pytest.raises(ImportError, match=r"lws_gevent\.engines\._parked"):
+        engines.choose("auto")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert engines.choose("auto").name == "greenlet"
 
 
 def _parked_exists() -> bool:

@@ -15,7 +15,8 @@ __all__ = ["choose"]
 def choose(name: str = "auto") -> type[Engine]:
     """The class of the engine `name`; ``"auto"`` is ``"parked"`` where it runs, ``"greenlet"`` elsewhere.
 
-    ImportError, with the reason, when ``"parked"`` is asked for where it cannot run; ValueError for an unknown name.
+    ImportError, with the reason, when ``"parked"`` is asked for where it cannot run, and when it could but its
+    extension is missing although LWS_GEVENT_REQUIRE_C=1; ValueError for an unknown name.
     """
     if name not in ("auto", "parked", "greenlet"):
         raise ValueError(f"unknown engine {name!r}: known are 'auto', 'parked' and 'greenlet'")
@@ -23,11 +24,20 @@ def choose(name: str = "auto") -> type[Engine]:
         try:
             return _load_parked()
         except ImportError:
-            if name == "parked":
+            if name == "parked" or (_parked_can_be() and os.environ.get("LWS_GEVENT_REQUIRE_C") == "1"):
                 raise
     from lws_gevent.engines.greenlet import GreenletEngine
 
     return GreenletEngine
+
+
+def _parked_can_be() -> bool:
+    """Whether nothing but a missing extension keeps the parked engine from running here."""
+    return (
+        sys.platform.startswith("linux")
+        and sys.implementation.name == "cpython"
+        and os.environ.get("LWS_GEVENT_PURE_PYTHON") != "1"
+    )
 
 
 def _load_parked() -> type[Engine]:

@@ -44,6 +44,7 @@ class ConnectionBase(Socket):
         "_claimer",
         "_closing_since",
         "_corks",
+        "_data",
         "_deaf",
         "_engine",
         "_eof",
@@ -80,7 +81,6 @@ class ConnectionBase(Socket):
         "_writer",
         "_writing",
         "context",
-        "data",
         "deadline_slot",
         "extensions",
         "fd",
@@ -103,7 +103,7 @@ class ConnectionBase(Socket):
         self.query: str = ""
         self.subprotocol: str | None = None
         self.extensions: str = ""
-        self.data: Any = None
+        self._data: Any = None
         self._state = CONNECTING
         #: Code and reason of the first thing that ended the connection.
         self._cause: tuple[int, str] | None = None
@@ -143,6 +143,16 @@ class ConnectionBase(Socket):
         self._opened_at = self._received_at = self._pinged_at = self._progress_at = self._closing_since = 0.0
 
     # --- attributes ---------------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Any:
+        return self._data
+
+    @data.setter
+    def data(self, data: Any) -> None:
+        if self._greenlet is None:  # its last handler has returned
+            raise ConnectionClosed(*self._ended())
+        self._data = data
 
     @property
     def buffered_amount(self) -> int:

@@ -244,7 +244,7 @@ class GreenletSocket(EndingConnection):
             self.context.deliver("close", self, self, int(cause[0]), cause[1])
         if self._inbox is not None:
             self._inbox.end(*self._ended())
-        self.data = None
+        self._data = None
         self._protocol = self._greenlet = self._claimer = None
         self._events.clear()
         self._engine.ended(self, opened)

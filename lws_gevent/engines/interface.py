@@ -34,7 +34,9 @@ class Socket(abc.ABC):
     @property
     @abc.abstractmethod
     def data(self) -> Any:
-        """The user data: whatever the application puts here; None before, and after the ``close`` handlers returned."""
+        """The user data: whatever the application puts here; None before, and after the ``close`` handlers returned.
+
+        From then on to set it raises :class:`~lws_gevent.ConnectionClosed`: it would be lost."""
 
     @data.setter
     @abc.abstractmethod
@@ -85,6 +87,14 @@ class Socket(abc.ABC):
         """As :meth:`Server.send`."""
 
     @abc.abstractmethod
+    def send_prepared(self, prepared: Prepared, binary: bool | None = None) -> bool:
+        """As :meth:`Server.send_prepared`."""
+
+    @abc.abstractmethod
+    def send_fragment(self, piece: str | bytes, fin: bool, binary: bool | None = None) -> bool:
+        """As :meth:`Server.send_fragment`."""
+
+    @abc.abstractmethod
     def close(self, code: int = 1000, reason: str = "") -> None:
         """As :meth:`Server.close` with a socket."""
 
@@ -95,6 +105,10 @@ class Socket(abc.ABC):
     @abc.abstractmethod
     def ping(self, data: str | bytes = b"") -> None:
         """As :meth:`Server.ping`."""
+
+    @abc.abstractmethod
+    def pong(self, data: str | bytes = b"") -> None:
+        """As :meth:`Server.pong`."""
 
     @abc.abstractmethod
     def pause(self) -> None:

@@ -6,6 +6,7 @@ import contextvars
 import gc
 import hashlib
 import os
+import resource
 import socket as sockets_of_python
 import weakref
 from collections.abc import Callable
@@ -274,7 +275,8 @@ def test_rule_05_frames_that_come_octet_by_octet_amid_other_traffic_are_whole(ma
 
 def occupy_free_descriptors() -> list[int]:
     """Takes every descriptor number below the highest one in use: the next that is closed is the next that is used."""
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # valgrind has descriptors of its own above it
+    highest = max(number for number in map(int, os.listdir("/proc/self/fd")) if number < limit)
     taken = [os.dup(0)]
     while taken[-1] <= highest:
         taken.append(os.dup(0))
