@@ -18,6 +18,7 @@ from lws_gevent.errors import (
     PayloadTooBig,
     ProtocolError,
 )
+from lws_gevent.extensions import PerMessageDeflate
 from lws_gevent.frames import CloseCode, Opcode, ReadyState
 from lws_gevent.handshake import Headers, Request
 from lws_gevent.prepared import Prepared
@@ -32,6 +33,7 @@ __all__ = [
     "LwsError",
     "Opcode",
     "PayloadTooBig",
+    "PerMessageDeflate",
     "Prepared",
     "ProtocolError",
     "ReadyState",

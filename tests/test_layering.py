@@ -27,6 +27,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (0, "lws_gevent.events"),
     (1, "lws_gevent._c_core"),
     (1, "lws_gevent.handshake"),
+    (1, "lws_gevent.extensions"),
     (1, "lws_gevent._codec"),
     (1, "lws_gevent._request_head_py"),
     (1, "lws_gevent._codec_py"),
