@@ -36,6 +36,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (2, "lws_gevent.after_fork"),
     (2, "lws_gevent.listening"),
     (2, "lws_gevent.options"),
+    (2, "lws_gevent.adopting"),
     (2, "lws_gevent.context"),
     (2, "lws_gevent.inbox"),
     (2, "lws_gevent.waiting_senders"),

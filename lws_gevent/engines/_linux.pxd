@@ -89,6 +89,7 @@ cdef extern from "<netinet/in.h>" nogil:
         INET6_ADDRSTRLEN
 
     unsigned short ntohs(unsigned short value)
+    unsigned short htons(unsigned short value)
 
 
 cdef extern from "<netinet/tcp.h>" nogil:
@@ -98,6 +99,7 @@ cdef extern from "<netinet/tcp.h>" nogil:
 
 cdef extern from "<arpa/inet.h>" nogil:
     const char *inet_ntop(int family, const void *source, char *destination, socklen_t size)
+    int inet_pton(int family, const char *source, void *destination)
 
 
 cdef extern from "<unistd.h>" nogil:

@@ -8,7 +8,8 @@ from gevent import Greenlet
 
 from lws_gevent.context import Context
 from lws_gevent.engines import interface
-from lws_gevent.frames import ReadyState
+from lws_gevent.frames import ReadyState, Role
+from lws_gevent.handshake import Request
 from lws_gevent.prepared import Prepared
 from lws_gevent.server import Server
 
@@ -130,6 +131,21 @@ class ParkedEngine:
 
     def handle(self, sock: Any, address: Any) -> None:
         """NotImplementedError: this engine accepts by itself."""
+
+    def adopt(
+        self,
+        sock: Any,
+        request: Request,
+        head: bytes = b"",
+        *,
+        role: Role = ...,
+        address: Any = None,
+        subprotocol: str | None = None,
+        deflate: Any = None,
+        transport: Any = None,
+        answer: bytes = b"",
+    ) -> Socket:
+        """Takes over a connected socket whose opening handshake is done."""
 
     def connections(self) -> list[interface.Socket]:
         """A snapshot of the connections that are open or closing."""

@@ -22,7 +22,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 from lws_gevent._c_core cimport (
     LWS_BINARY, LWS_CLOSE, LWS_CONTINUATION, LWS_EVENT_CLOSE, LWS_EVENT_DATA, LWS_EVENT_ERROR, LWS_EVENT_NONE,
     LWS_EVENT_PING, LWS_EVENT_PONG, LWS_MAX_CONTROL_PAYLOAD, LWS_MAX_HEADER, LWS_MAX_LEFTOVER, LWS_PING, LWS_PONG,
-    LWS_RECEIVE_ENDED, LWS_SERVER, LWS_TEXT, LWS_UTF8_ACCEPT, lws_event, lws_frame, lws_frame_read_header,
+    LWS_RECEIVE_ENDED, LWS_CLIENT, LWS_SERVER, LWS_TEXT, LWS_UTF8_ACCEPT, lws_event, lws_frame, lws_frame_read_header,
     lws_frame_write_header, lws_limits, lws_mask, lws_protocol, lws_protocol_init, lws_protocol_receive, lws_request, lws_request_check_upgrade,
     lws_request_find_end, lws_request_parse, lws_utf8_check,
 )
@@ -39,12 +39,13 @@ from time import monotonic
 from gevent import Greenlet, get_hub, getcurrent, joinall, killall
 from gevent.event import Event
 
+from lws_gevent.adopting import take_socket
 from lws_gevent.context import http_response
 from lws_gevent.engines.interface import Socket as InterfaceSocket
 from lws_gevent.errors import (
     BackpressureExceeded, ConnectionClosed, HandshakeError, LwsError, PayloadTooBig, ProtocolError,
 )
-from lws_gevent.frames import ReadyState, close_payload
+from lws_gevent.frames import ReadyState, Role, close_payload
 from lws_gevent.handshake import accept_key, handshake_error, response
 from lws_gevent.inbox import Inbox
 from lws_gevent.listening import tune
@@ -147,6 +148,7 @@ include "parked/writing.pxi"
 include "parked/closing.pxi"
 include "parked/blocking.pxi"
 include "parked/lifetime.pxi"
+include "parked/adopting.pxi"
 include "parked/listening.pxi"
 include "parked/deadlines.pxi"
 include "parked/fork.pxi"

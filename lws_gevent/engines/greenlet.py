@@ -13,15 +13,18 @@ from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
+from lws_gevent.adopting import take_socket
 from lws_gevent.context import Context
 from lws_gevent.engines.connection_base import WRONG_THREAD
 from lws_gevent.engines.deadlines import Deadlines
 from lws_gevent.engines.greenlet_socket import GreenletSocket
 from lws_gevent.engines.interface import Socket
 from lws_gevent.engines.lingering import Lingering
+from lws_gevent.frames import Role
 from lws_gevent.prepared import Prepared
 
 if TYPE_CHECKING:
+    from lws_gevent.handshake import Request
     from lws_gevent.server import Server
 
 __all__ = ["GreenletEngine"]
@@ -78,6 +81,39 @@ class GreenletEngine:
         connection = GreenletSocket(self, sock, address)
         self._connections[connection] = None
         connection.run()
+
+    def adopt(
+        self,
+        sock: Any,
+        request: Request,
+        head: bytes = b"",
+        *,
+        role: Role = Role.SERVER,
+        address: Any = None,
+        subprotocol: str | None = None,
+        deflate: Any = None,
+        transport: Any = None,
+        answer: bytes = b"",
+    ) -> GreenletSocket:
+        """See `Engine.adopt`."""
+        if deflate is not None or transport is not None:
+            raise NotImplementedError("neither compression nor TLS is there yet")
+        if self.hub is None:
+            self._use_hub(gevent.get_hub())
+        self._check_thread()
+        taken = take_socket(sock, self.context.settings)
+        try:
+            if address is None:
+                with contextlib.suppress(OSError):  # it has gone already: reading will tell
+                    address = taken.getpeername()
+            connection = GreenletSocket(self, taken, address)
+        except BaseException:
+            taken.close()
+            raise
+        self.accepted += 1
+        self._connections[connection] = None
+        connection.adopt(request, head, role, subprotocol, answer)
+        return connection
 
     # --- what connections report ------------------------------------------------------------------------------------
 

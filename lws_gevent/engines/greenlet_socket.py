@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import gevent
 from gevent import GreenletExit, Timeout
 
 from lws_gevent import handshake
-from lws_gevent.context import Decision, http_response
+from lws_gevent.context import http_response
 from lws_gevent.engines.connection_base import CLOSING, CONNECTING, OPEN
 from lws_gevent.engines.connection_ending import EndingConnection
 from lws_gevent.engines.request_reader import read_body, read_head
 from lws_gevent.errors import ConnectionClosed, HandshakeError, LwsError
 from lws_gevent.frames import CloseCode, Role
+from lws_gevent.handshake import Request
 from lws_gevent.inbox import Inbox
 
 __all__ = ["GreenletSocket"]
@@ -99,11 +101,13 @@ class GreenletSocket(EndingConnection):
 
     def run(self) -> None:
         """The whole life of the connection; returns when it has ended and its last handler has returned."""
-        opened = False
+        opened = self.opened  # it is when it was adopted
         try:
-            opened = self._answer_request()
+            if not opened:
+                opened = self._answer_request()
+                if opened:
+                    self._connected()
             if opened:
-                self._connected()
                 self._serve_all()
         except GreenletExit:
             self._fail_handler()
@@ -136,18 +140,31 @@ class GreenletSocket(EndingConnection):
                 if self.context.settings.idle_timeout is not None:
                     self.limit_request(time.monotonic() + self.context.settings.idle_timeout)
             elif decision.accept:
-                self._open(decision, rest)
+                self.subprotocol, self.extensions = decision.subprotocol, decision.extensions
+                self._open(Role.SERVER, decision.response, rest)
                 return True
             else:
                 self._refuse(decision.response)
         self._wait_for_end()
         return False
 
-    def _open(self, decision: Decision, rest: bytes) -> None:
+    def adopt(self, request: Request, rest: bytes, role: Role, subprotocol: str | None, answer: bytes) -> None:
+        """Opens a connection whose request somebody else has read, and has its own greenlet run it."""
+        self.path, self.query, self.subprotocol = request.path, request.query, subprotocol
+        self._greenlet = gevent.spawn(self.run)
+        self._greenlet.rawlink(self._has_run)
+        self._open(role, answer, rest)
+
+    def _has_run(self, greenlet: Any) -> None:
+        """In the hub: a greenlet that was killed before it began has finished nothing."""
+        if self._greenlet is greenlet:
+            self._greenlet = gevent.spawn(self.run)
+            self._fail_handler()
+
+    def _open(self, role: Role, answer: bytes, rest: bytes) -> None:
         settings = self.context.settings
-        self.subprotocol, self.extensions = decision.subprotocol, decision.extensions
         self._protocol = self.context.codec.Protocol(
-            Role.SERVER,
+            role,
             max_payload=settings.max_payload,
             max_fragments=settings.max_fragments,
             auto_pong=settings.auto_pong,
@@ -156,7 +173,8 @@ class GreenletSocket(EndingConnection):
         self._state = OPEN
         self._opened_at = self._received_at = self._pinged_at = time.monotonic()
         self._engine.opened(self)
-        self._out.extend((decision.response,))
+        if answer:
+            self._out.extend((answer,))
         self._schedule_hub_turn()
         if rest:
             self._protocol.receive_data(rest)

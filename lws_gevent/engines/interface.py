@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lws_gevent.frames import ReadyState
+from lws_gevent.frames import ReadyState, Role
 from lws_gevent.prepared import Prepared
 
 if TYPE_CHECKING:
     from lws_gevent.context import Context
+    from lws_gevent.handshake import Request
     from lws_gevent.server import Server
 
 __all__ = ["Engine", "Socket", "peer_name"]
@@ -167,6 +168,29 @@ class Engine(Protocol):
 
     def handle(self, sock: Any, address: Any) -> None:
         """Owns the accepted (non-blocking, stdlib) socket `sock` and runs its connection until its end."""
+
+    def adopt(
+        self,
+        sock: Any,
+        request: Request,
+        head: bytes = b"",
+        *,
+        role: Role = Role.SERVER,
+        address: Any = None,
+        subprotocol: str | None = None,
+        deflate: Any = None,
+        transport: Any = None,
+        answer: bytes = b"",
+    ) -> Socket:
+        """Takes over the connected socket `sock` (see `adopting.take_socket`), whose opening handshake is done: the
+        connection is open when this returns, and belongs to the hub of the calling thread as any other. No event tells
+        of it.
+
+        `request`: whose target it has as path and query; `head`: octets that were received behind the handshake, which
+        are decoded first, in the hub's next turn; `role`: what we are; `address`: as accept() gives it, None: asked of
+        the system; `subprotocol`: what was agreed on; `answer`: octets that are written first. What the system refuses
+        is raised as OSError; `sock` is closed then. Nothing blocks.
+        """
 
     def connections(self) -> list[Socket]:
         """A snapshot of the connections that are open or closing, from before ``connection`` is emitted."""

@@ -51,7 +51,7 @@ cdef int skim(Reactor reactor, Socket socket) except -1:
         if available > sizeof(copy):
             available = sizeof(copy)
         memcpy(copy, rare.pending + rare.pending_begin + rare.skimmed, available)
-        consumed = lws_protocol_receive(&rare.ahead, &socket.engine.limits, copy, available, &event)
+        consumed = lws_protocol_receive(&rare.ahead, limits_of(socket), copy, available, &event)
         rare.skimmed += consumed
         if event.kind == LWS_EVENT_NONE:
             return 0

@@ -28,6 +28,7 @@ cdef class ParkedEngine:
     cdef Reactor reactor
     cdef Listening listening
     cdef lws_limits limits
+    cdef lws_limits client_limits  # of connections whose client we are
     cdef object message_function
     cdef int message_arity
     cdef bint has_message
@@ -78,6 +79,8 @@ cdef class ParkedEngine:
         self.limits.max_fragments = settings.max_fragments or 0
         self.limits.role = LWS_SERVER
         self.limits.validate_utf8 = not settings.skip_utf8_validation
+        self.client_limits = self.limits
+        self.client_limits.role = LWS_CLIENT
         self.auto_pong = settings.auto_pong
         self.own_close_event = settings.own_close_event
         self.policy = {"block": POLICY_BLOCK, "drop": POLICY_DROP, "close": POLICY_CLOSE}[settings.backpressure]
@@ -139,11 +142,15 @@ cdef class ParkedEngine:
             self.target_text = PyUnicode_DecodeLatin1(<const char *>data, <Py_ssize_t>length, NULL)
         return self.target_text
 
+    cdef int find_reactor(self) except -1:
+        """The hub of this thread is the engine's, unless it has connections in another."""
+        if self.reactor is None or self.reactor.epoll < 0 or self.connection_count == 0 and self.listening is None:
+            self.reactor = reactor_of_hub()
+        return check_thread(self.reactor)
+
     def start_accepting(self, server):
         cdef Listening listening
-        if self.reactor is None or self.reactor.epoll < 0 or self.connection_count == 0:
-            self.reactor = reactor_of_hub()
-        check_thread(self.reactor)
+        self.find_reactor()
         listener = getattr(server, "socket", None)
         if listener is None or self.listening is not None:
             return True
@@ -185,6 +192,15 @@ cdef class ParkedEngine:
 
     def handle(self, sock, address):
         raise NotImplementedError("the parked engine accepts by itself")
+
+    def adopt(
+        self, sock, request, bytes head=b"", *, role=Role.SERVER, address=None, subprotocol=None, deflate=None, transport=None,
+        bytes answer=b"",
+    ):
+        if deflate is not None or transport is not None:
+            raise NotImplementedError("neither compression nor TLS is there yet")
+        self.find_reactor()
+        return adopt_connection(self, sock, request, head, role == Role.CLIENT, address, subprotocol, answer)
 
     def connections(self):
         cdef Socket socket

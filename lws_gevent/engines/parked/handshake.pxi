@@ -117,7 +117,17 @@ cdef int decide_request(Reactor reactor, Turn turn, Socket socket, request) exce
 
 
 cdef int open_connection(Reactor reactor, Turn turn, Socket socket) except -1:
-    """The 101 is on its way: from here on it is a WebSocket connection."""
+    """The 101 is on its way: the connection is open, and its handlers hear of it."""
+    make_open(reactor, socket)
+    if socket.engine.has_connection:
+        deliver(reactor, turn, socket, "connection", ())
+        if socket.flags & CLAIMED and socket.rare.claimed_by_handler and socket.state == OPEN:
+            close_socket(socket, 1000, "", True)
+    return 0
+
+
+cdef int make_open(Reactor reactor, Socket socket) except -1:
+    """From here on it is a WebSocket connection."""
     cdef ParkedEngine engine = socket.engine
     lws_protocol_init(&socket.protocol)
     socket.state = OPEN
@@ -128,10 +138,6 @@ cdef int open_connection(Reactor reactor, Turn turn, Socket socket) except -1:
     if engine.max_lifetime > 0:
         rare_of(socket).opened = reactor.now
     set_deadline(reactor, socket)
-    if engine.has_connection:
-        deliver(reactor, turn, socket, "connection", ())
-        if socket.flags & CLAIMED and socket.rare.claimed_by_handler and socket.state == OPEN:
-            close_socket(socket, 1000, "", True)
     return 0
 
 

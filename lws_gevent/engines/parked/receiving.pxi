@@ -1,5 +1,9 @@
 # Receiving: from the descriptor through the protocol to messages (rule 5).
 
+cdef inline lws_limits *limits_of(Socket socket):
+    return &socket.engine.client_limits if socket.flags & CLIENT else &socket.engine.limits
+
+
 cdef bint is_inert(Socket socket):
     """Whether what it receives needs no handler of its own, so that it can be decoded while one is blocked."""
     return socket.flags & (CLAIMED | OWN_CLOSE | FAILED | REFUSED) != 0 and socket.state != CONNECTING or (
@@ -160,7 +164,7 @@ cdef int take_direct(
 ) except -1:
     """Decodes octets that were received into their message's own memory."""
     cdef lws_event event
-    lws_protocol_receive(&socket.protocol, &socket.engine.limits, data, length, &event)
+    lws_protocol_receive(&socket.protocol, limits_of(socket), data, length, &event)
     if event.kind == LWS_EVENT_ERROR:
         fail_protocol(reactor, socket, &event)
         return 0
@@ -223,7 +227,7 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
         if socket.flags & CLAIMED and socket.rare.inbox.size >= INBOX_LIMIT:
             keep_rest(reactor, socket)
             return 0
-        consumed = lws_protocol_receive(&socket.protocol, &socket.engine.limits, data, length, &event)
+        consumed = lws_protocol_receive(&socket.protocol, limits_of(socket), data, length, &event)
         if event.kind == LWS_EVENT_DATA:
             if event.first and event.last:
                 if event.opcode == LWS_TEXT:
