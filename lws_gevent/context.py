@@ -14,13 +14,13 @@ from gevent import GreenletExit, get_hub
 
 from lws_gevent import handshake
 from lws_gevent.codec import Codec
-from lws_gevent.errors import ConnectionClosed, ProtocolError
+from lws_gevent.errors import ConnectionClosed, LwsError, ProtocolError
 from lws_gevent.events import EventEmitter, arity_of
 from lws_gevent.handshake import Headers, Request
 from lws_gevent.options import Settings
 
 if TYPE_CHECKING:
-    from lws_gevent.engines.interface import Engine, Socket
+    from lws_gevent.engines.interface import Engine, Socket, Subscriptions
 
 __all__ = ["SERVER_EVENTS", "Context", "Decision", "ServerEvents", "http_response"]
 
@@ -54,7 +54,7 @@ class Decision(NamedTuple):
 class Context:
     """Everything an engine knows of a server. One per server, shared by its engine; makes no hub."""
 
-    __slots__ = ("_origin_arity", "_subprotocol_arity", "codec", "emitter", "engine", "settings")
+    __slots__ = ("_origin_arity", "_subprotocol_arity", "codec", "emitter", "engine", "settings", "topics")
 
     def __init__(self, settings: Settings, codec: Codec, emitter: ServerEvents | None = None) -> None:
         self.settings = settings
@@ -62,8 +62,16 @@ class Context:
         self.emitter = ServerEvents() if emitter is None else emitter
         #: Set by the server when it has made its engine; `decide` asks it how many connections are open.
         self.engine: Engine | None = None
+        #: Set by the server: who has subscribed to what. None: topics are of no use here.
+        self.topics: Subscriptions | None = None
         self._origin_arity = arity_of(settings.origins) if callable(settings.origins) else 0
         self._subprotocol_arity = arity_of(settings.subprotocols) if callable(settings.subprotocols) else 0
+
+    def subscriptions(self) -> Subscriptions:
+        """The topics of the server. LwsError when this is not a server's connection."""
+        if self.topics is None:
+            raise LwsError("only connections of a server can subscribe to its topics and publish")
+        return self.topics
 
     @property
     def on_change(self) -> list[Callable[[str], None]]:

@@ -11,6 +11,7 @@ import gevent
 from lws_gevent.context import Context
 from lws_gevent.engines.interface import Engine, Socket
 from lws_gevent.prepared import Prepared
+from lws_gevent.topics import check_slow
 
 __all__ = ["Endpoint"]
 
@@ -102,6 +103,13 @@ class Endpoint:
         """Encodes a message once, for many `send_prepared` and `broadcast`."""
         return Prepared(message, binary, self._context.codec.encode_frame)
 
+    def _prepared(self, message: str | bytes | Prepared, binary: bool | None) -> Prepared:
+        if not isinstance(message, Prepared):
+            return self.prepare_buffer(message, binary)
+        if binary is not None and bool(binary) is not message.binary:
+            return self.prepare_buffer(message.payload, binary)
+        return message
+
     def broadcast(
         self,
         message: str | bytes | Prepared,
@@ -115,13 +123,8 @@ class Endpoint:
         it when its policy is ``"drop"`` or `slow` is ``"drop"``. Connections in the middle of a fragmented message are
         left out.
         """
-        if slow not in ("close", "drop"):
-            raise ValueError(f"slow must be 'close' or 'drop', not {slow!r}")
-        if not isinstance(message, Prepared):
-            message = self.prepare_buffer(message, binary)
-        elif binary is not None and bool(binary) is not message.binary:
-            message = self.prepare_buffer(message.payload, binary)
-        return self._engine.broadcast(message, exclude, slow)
+        check_slow(slow)
+        return self._engine.broadcast(self._prepared(message, binary), exclude, slow)
 
     def terminate(self, socket: Socket) -> None:
         """Ends the TCP connection at once. Does nothing when it has ended already."""

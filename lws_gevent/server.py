@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -19,6 +19,8 @@ from lws_gevent.endpoint import Endpoint
 from lws_gevent.engines.interface import Engine, Socket
 from lws_gevent.frames import CloseCode, close_payload
 from lws_gevent.options import ServerOptions, Settings, from_portable
+from lws_gevent.prepared import Prepared
+from lws_gevent.topics import Topics
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -90,6 +92,7 @@ class Server(Endpoint, StreamServer):
         self._context = Context(self.settings, codec.load())
         self._engine: Engine = engine_class(self._context)
         self._context.engine = self._engine
+        self._topics = self._context.topics = Topics(self._engine, self._prepared)
         self._bind_verbs()
         self._hub: Any = None
         self._engine_accepts = False
@@ -129,6 +132,46 @@ class Server(Endpoint, StreamServer):
         ConnectionClosed: it was answered already, or has ended; ValueError: CR or LF in a header.
         """
         self._engine.respond(socket, status, headers, body)
+
+    # --- topics -----------------------------------------------------------------------------------------------------
+
+    def subscribe(self, socket: Socket, topic: str) -> bool:
+        """Subscribes an open connection to the topic of exactly this name; whether it was not subscribed before.
+
+        What is published from now on reaches it, until `unsubscribe` or its end: its subscriptions are dropped when
+        its ``close`` handlers have returned. ConnectionClosed: it has ended; LwsError: it is not open yet.
+        """
+        return socket.subscribe(topic)
+
+    def unsubscribe(self, socket: Socket, topic: str) -> bool:
+        """Undoes `subscribe`; whether the connection was subscribed. A connection that has ended is subscribed to
+        nothing, so that is no error."""
+        return socket.unsubscribe(topic)
+
+    def publish(
+        self,
+        topic: str,
+        message: str | bytes | Prepared,
+        binary: bool | None = None,
+        exclude: Collection[Socket] = (),
+        slow: str = "close",
+    ) -> int:
+        """Sends a message to every connection that is subscribed to `topic`, but those in `exclude`; to how many it was
+        queued. Never blocks, see `broadcast`; order is kept with all else that is sent to a connection.
+
+        Those receive it that are subscribed when this is called. With several ``workers``, it reaches the connections
+        of this process only. TypeError: a topic that is no str.
+        """
+        return self._topics.publish(topic, message, binary, exclude, slow)
+
+    def topics(self, socket: Socket) -> list[str]:
+        """What the connection is subscribed to, in the order of subscribing; as it was at the end, in ``close``
+        handlers; nothing after them."""
+        return self._topics.of(socket)
+
+    def subscribers(self, topic: str) -> list[Socket]:
+        """The connections that are subscribed to `topic`, a snapshot in the order of subscribing."""
+        return self._topics.subscribers(topic)
 
     @property
     def port(self) -> int | None:
@@ -285,6 +328,7 @@ class Server(Endpoint, StreamServer):
         anew."""
         if self._hub is None:
             return
+        self._topics.clear()
         abandon = getattr(self._engine, "abandon", None)
         sockets, watchers = ([], []) if abandon is None else abandon()
         listener = self.__dict__.pop("socket", None)

@@ -54,6 +54,26 @@ def test_broadcast() -> None:
         assert one.recv(10) == "1 here"
 
 
+def test_topics() -> None:
+    with example("topics.py") as address, connect(address, "/tea") as one:
+        assert one.recv(10) == "1 in tea"
+        with connect(address, "/tea") as two, connect(address, "/coffee") as three:
+            assert two.recv(10) == "2 in tea"
+            assert one.recv(10) == "somebody entered tea"
+            assert three.recv(10) == "1 in coffee"
+            three.send("/join tea")
+            assert three.recv(10) == "now in coffee, tea"
+            three.send("hello")
+            assert one.recv(10) == two.recv(10) == "hello"
+            three.send("/leave tea")
+            assert three.recv(10) == "now in coffee"
+            two.send(b"binary")
+            assert one.recv(10) == b"binary"
+            one.send("end")
+            assert two.recv(10) == "end"
+        assert one.recv(10) == "somebody left tea"
+
+
 def test_blocking_style() -> None:
     from websockets.exceptions import ConnectionClosedOK
 

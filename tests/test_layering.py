@@ -41,6 +41,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (2, "lws_gevent.inbox"),
     (2, "lws_gevent.waiting_senders"),
     (2, "lws_gevent.engines.*"),
+    (3, "lws_gevent.topics"),
     (3, "lws_gevent.endpoint"),
     (3, "lws_gevent.server"),
     (3, "lws_gevent"),  # its __init__.py: the public names

@@ -87,6 +87,22 @@ class Socket(interface.Socket):
     def pong(self, data: str | _Octets = b"") -> None:
         """As `Server.pong`."""
 
+    def subscribe(self, topic: str) -> bool:
+        """As `Server.subscribe`."""
+
+    def unsubscribe(self, topic: str) -> bool:
+        """As `Server.unsubscribe`."""
+
+    def publish(
+        self,
+        topic: str,
+        message: str | _Octets | Prepared,
+        binary: bool | None = None,
+        exclude: Collection[interface.Socket] = (),
+        slow: str = "close",
+    ) -> int:
+        """As `Server.publish`, to the others."""
+
     def pause(self) -> None:
         """No ``message`` events until `resume`."""
 
@@ -172,7 +188,13 @@ class ParkedEngine:
         self, socket: Socket, status: int, headers: _Headers | None = None, body: str | bytes = b""
     ) -> None: ...
     def cork(self, socket: Socket) -> AbstractContextManager[None]: ...
-    def broadcast(self, prepared: Prepared, exclude: Collection[interface.Socket], slow: str) -> int: ...
+    def broadcast(
+        self,
+        prepared: Prepared,
+        exclude: Collection[interface.Socket],
+        slow: str,
+        sockets: list[Socket] | None = None,
+    ) -> int: ...
 
 class HandlerGreenlet(Greenlet[..., Any]):
     """A pooled greenlet in which handlers run. Its `repr`, and so `gevent.util.print_run_info`, shows the handler and

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import codecs
 import time
+from collections.abc import Collection
 from typing import Any
 
 from gevent import getcurrent
 
 from lws_gevent.engines.connection_base import AHEAD_EVENTS, CLOSING, OPEN, ConnectionBase
+from lws_gevent.engines.interface import Socket
 from lws_gevent.errors import BackpressureExceeded, ConnectionClosed
 from lws_gevent.prepared import Prepared, message_payload
 
@@ -80,6 +82,26 @@ class SendingConnection(ConnectionBase):
         self._out.extend((frame,))
         self._sent()
         return True
+
+    def subscribe(self, topic: str) -> bool:
+        self._check_open()
+        return self.context.subscriptions().add(self, topic)
+
+    def unsubscribe(self, topic: str) -> bool:
+        self.check_thread()
+        return self.context.subscriptions().discard(self, topic)
+
+    def publish(
+        self,
+        topic: str,
+        message: str | bytes | Prepared,
+        binary: bool | None = None,
+        exclude: Collection[Socket] = (),
+        slow: str = "close",
+    ) -> int:
+        if self._greenlet is None:
+            raise ConnectionClosed(*self._ended())
+        return self.context.subscriptions().publish(topic, message, binary, (*exclude, self), slow)
 
     def send_fragment(self, piece: str | bytes, fin: bool, binary: bool | None = None) -> bool:
         """See `Server.send_fragment`."""

@@ -290,12 +290,18 @@ class GreenletEngine:
         finally:
             socket.uncork()
 
-    def broadcast(self, prepared: Prepared, exclude: Collection[Socket], slow: str) -> int:
+    def broadcast(
+        self,
+        prepared: Prepared,
+        exclude: Collection[Socket],
+        slow: str,
+        sockets: list[GreenletSocket] | None = None,
+    ) -> int:
         self._check_thread()
         frame = prepared.frame()
         excluded = set(exclude)
         queued = 0
-        for connection in list(self._connections):
+        for connection in list(self._connections) if sockets is None else sockets:
             if connection not in excluded:
                 queued += connection.broadcast(frame, prepared.payload, prepared.binary, slow)
         return queued

@@ -263,6 +263,8 @@ class GreenletSocket(EndingConnection):
         if self._inbox is not None:
             self._inbox.end(*self._ended())
         self._data = None
+        if self.context.topics is not None:
+            self.context.topics.forget(self)
         self._protocol = self._greenlet = self._claimer = None
         self._events.clear()
         self._engine.ended(self, opened)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lws_gevent.handshake import Request
     from lws_gevent.server import Server
 
-__all__ = ["Engine", "Socket", "peer_name"]
+__all__ = ["Engine", "Socket", "Subscriptions", "peer_name"]
 
 
 class Socket(abc.ABC):
@@ -112,6 +112,26 @@ class Socket(abc.ABC):
         """As :meth:`Server.pong`."""
 
     @abc.abstractmethod
+    def subscribe(self, topic: str) -> bool:
+        """As :meth:`Server.subscribe`."""
+
+    @abc.abstractmethod
+    def unsubscribe(self, topic: str) -> bool:
+        """As :meth:`Server.unsubscribe`."""
+
+    @abc.abstractmethod
+    def publish(
+        self,
+        topic: str,
+        message: str | bytes | Prepared,
+        binary: bool | None = None,
+        exclude: Collection[Socket] = (),
+        slow: str = "close",
+    ) -> int:
+        """As :meth:`Server.publish`, to the others: this connection does not get what it publishes itself. It need not
+        be subscribed, and may publish until its ``close`` handlers have returned; ConnectionClosed after that."""
+
+    @abc.abstractmethod
     def pause(self) -> None:
         """No ``message`` event from now on until `resume`: what the peer sends waits, within bounds, then in its own
         buffers. Pings are answered meanwhile. The end of the connection ends the pause too."""
@@ -137,6 +157,17 @@ class Socket(abc.ABC):
     @abc.abstractmethod
     def _fail_handler(self) -> None:
         """A handler of this connection failed: close it with 1011. Does nothing when it has ended."""
+
+
+class Subscriptions(Protocol):
+    """What an engine needs of the topics of its server; see :class:`lws_gevent.topics.Topics`."""
+
+    def add(self, socket: Any, topic: str) -> bool: ...
+    def discard(self, socket: Any, topic: str) -> bool: ...
+    def forget(self, socket: Any) -> None: ...
+    def publish(
+        self, topic: str, message: Any, binary: bool | None = None, exclude: Collection[Any] = (), slow: str = "close"
+    ) -> int: ...
 
 
 class Engine(Protocol):
@@ -218,7 +249,10 @@ class Engine(Protocol):
         self, socket: Any, status: int, headers: Mapping[str, str] | None = None, body: str | bytes = b""
     ) -> None: ...
     def cork(self, socket: Any) -> AbstractContextManager[None]: ...
-    def broadcast(self, prepared: Prepared, exclude: Collection[Socket], slow: str) -> int: ...
+    def broadcast(
+        self, prepared: Prepared, exclude: Collection[Socket], slow: str, sockets: list[Any] | None = None
+    ) -> int:
+        """To `sockets`, which are the engine's own; None: to all. See :meth:`lws_gevent.Server.broadcast`."""
 
 
 def peer_name(address: Any) -> tuple[str, int] | str:

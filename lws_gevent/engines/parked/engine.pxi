@@ -300,8 +300,9 @@ cdef class ParkedEngine:
         check_open(socket)
         return Cork.__new__(Cork, socket)
 
-    def broadcast(self, prepared, exclude, slow):
-        """Queues one encoded frame to each open connection, by reference. Never blocks: an over-limit receiver is dropped or closed."""
+    def broadcast(self, prepared, exclude, slow, list sockets=None):
+        """Queues one encoded frame to each open connection, or to each of `sockets`, by reference. Never blocks: an over-limit
+        receiver is dropped or closed."""
         cdef Socket socket
         cdef bytes frame = prepared.frame(None)
         cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(frame)
@@ -315,7 +316,9 @@ cdef class ParkedEngine:
         # The first broadcast of a round is written at once: nothing has to be kept for each receiver. Further ones are gathered.
         at_once = not self.reactor.in_round or not self.reactor.has_broadcast
         self.reactor.has_broadcast = True
-        for socket in self.sockets():
+        if exclude:
+            exclude = set(exclude)
+        for socket in self.sockets() if sockets is None else sockets:
             if socket.state != OPEN or socket.flags & (LOST | CLOSE_RECEIVED | FRAGMENTING):
                 continue
             if exclude and socket in exclude:

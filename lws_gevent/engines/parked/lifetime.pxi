@@ -90,10 +90,19 @@ cdef int count_closed(Reactor reactor, Socket socket) except -1:
     return 0
 
 
+cdef int forget_data(Socket socket) except -1:
+    """What the application has kept with the connection goes once the close handlers have returned."""
+    socket.user_data = None
+    if socket.flags & SUBSCRIBED and socket.engine is not None:
+        socket.flags &= ~<uint32_t>SUBSCRIBED
+        socket.engine.context.topics.forget(socket)
+    return 0
+
+
 cdef int release(Socket socket) except -1:
     """The end of all: its close is reported, and nothing that it refers to is kept, for it may be part of a cycle (rule 12)."""
     cdef ParkedEngine engine = socket.engine
-    socket.user_data = None
+    forget_data(socket)
     socket.engine = None
     if engine is not None:
         engine.attached -= 1

@@ -79,7 +79,7 @@ cdef int settle(Reactor reactor, Turn turn, Socket socket) except -1:
             ):
                 push_ready(reactor, socket)  # received while an event other than a message was handled
             if socket.state == CLOSED and not socket.flags & BUSY:
-                socket.user_data = None
+                forget_data(socket)
             update_interest(reactor, socket)
         elif not socket.flags & READY:
             push_ready(reactor, socket)  # it has ended just now

@@ -169,6 +169,27 @@ cdef class Socket:
         """`Server.pong` to this connection."""
         send_control(self, LWS_PONG, data)
 
+    def subscribe(self, topic):
+        """`Server.subscribe` of this connection."""
+        check_open(self)
+        subscriptions = self.engine.context.subscriptions()
+        self.flags |= SUBSCRIBED
+        return subscriptions.add(self, topic)
+
+    def unsubscribe(self, topic):
+        """`Server.unsubscribe` of this connection."""
+        if self.engine is None:
+            return False
+        if self.engine.reactor is not None:
+            check_thread(self.engine.reactor)
+        return self.engine.context.subscriptions().discard(self, topic)
+
+    def publish(self, topic, message, binary=None, exclude=(), slow="close"):
+        """`Server.publish` to the others: this connection does not get what it publishes itself."""
+        if self.engine is None:
+            raise closed_error(self)
+        return self.engine.context.subscriptions().publish(topic, message, binary, (*exclude, self), slow)
+
     def pause(self):
         """No message events until `resume`: what the peer sends waits, within bounds, then in its own buffers. Pings are answered
         meanwhile; the end of the connection ends the pause too."""

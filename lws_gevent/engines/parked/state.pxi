@@ -30,6 +30,7 @@ cdef enum Flag:
     LISTED = 1 << 20         # in the wheel of deadlines
     COUNTED = 1 << 21        # no longer counted as open
     CLIENT = 1 << 12         # we are its client: what it sends is masked, what it receives is not
+    SUBSCRIBED = 1 << 27     # its end is to be told to the topics
     BULKY = 1 << 22          # its last message was large: a small read brings the next one's header, the rest is not copied
 
 
