@@ -21,6 +21,7 @@ from lws_gevent.options import Settings
 
 if TYPE_CHECKING:
     from lws_gevent.engines.interface import Engine, Socket, Subscriptions
+    from lws_gevent.proxy_protocol import ProxyHeader
 
 __all__ = ["SERVER_EVENTS", "Context", "Decision", "ServerEvents", "http_response"]
 
@@ -127,6 +128,31 @@ class Context:
                 _log(failure, socket)
         if not listeners:
             _log(error, socket)
+
+    # --- whom a connection comes from -------------------------------------------------------------------------------
+
+    def proxy_header(self, data: bytes, peer: tuple[str, int] | str) -> ProxyHeader | None:
+        """The PROXY protocol header with which `data`, all that `peer` has sent, begins; None: more is needed, and all
+        of `data` belongs to it. ProtocolError: it is none, or `peer` may not send one."""
+        from lws_gevent.proxy_protocol import parse_proxy_header  # what it needs is for those alone who use it
+
+        allowed = self.settings.proxy_protocol
+        if allowed is not True and (allowed is False or peer not in allowed):
+            raise ProtocolError(problem="the peer is none of the proxies that 'proxy_protocol' names")
+        try:
+            return parse_proxy_header(data)
+        except ValueError as error:
+            raise ProtocolError(problem=str(error)) from None
+
+    def client_address(self, peer: tuple[str, int] | str, headers: Headers) -> tuple[str, int] | str:
+        """``remote_address`` of a request that `peer` has sent: what ``trusted_proxies`` tell of its origin counts."""
+        trusted = self.settings.trusted_proxies
+        if trusted is None or peer not in trusted:
+            return peer
+        from lws_gevent.forwarded import client_address
+
+        name = self.settings.forwarded_header
+        return client_address(peer, headers.get_all(name), name == "Forwarded", trusted)
 
     # --- the opening handshake --------------------------------------------------------------------------------------
 

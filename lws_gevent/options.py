@@ -11,9 +11,12 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from lws_gevent.handshake import is_token
+
+if TYPE_CHECKING:
+    from lws_gevent.forwarded import Networks
 
 __all__ = ["Origins", "ServerOptions", "Settings", "Subprotocols", "from_portable"]
 
@@ -130,6 +133,29 @@ def _subprotocols(name: str, value: Any) -> Any:
     return names
 
 
+def _networks(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    return _make_networks(name, value, "None or a list of str")
+
+
+def _true_or_networks(name: str, value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    return _make_networks(name, value, "a bool or a list of str")
+
+
+def _make_networks(name: str, value: Any, expected: str) -> Networks:
+    from lws_gevent.forwarded import Networks  # what it needs is for those alone who use it
+
+    if isinstance(value, Networks):
+        return value
+    try:
+        return Networks(_strings(name, value, expected))
+    except ValueError as error:
+        raise ValueError(f"option {name!r}: {error}") from None
+
+
 def _option(default: Any, check: _Check) -> Any:
     return dataclasses.field(default=default, metadata={"check": check})
 
@@ -161,6 +187,9 @@ class ServerOptions(TypedDict, total=False):
     keep_alive_retry: int | None
     origins: Origins | None
     subprotocols: Subprotocols | None
+    proxy_protocol: bool | Sequence[str]
+    trusted_proxies: Sequence[str] | None
+    forwarded_header: Literal["X-Forwarded-For", "Forwarded"]
     auto_pong: bool
     skip_utf8_validation: bool
     own_close_event: bool
@@ -202,6 +231,10 @@ class Settings:
     # Whom to let in, and what to speak.
     origins: Origins | None = _option(None, _origins)
     subprotocols: Subprotocols | None = _option(None, _subprotocols)
+    # Whom connections come from, behind proxies.
+    proxy_protocol: bool | Networks = _option(False, _true_or_networks)
+    trusted_proxies: Networks | None = _option(None, _networks)
+    forwarded_header: str = _option("X-Forwarded-For", _one_of("X-Forwarded-For", "Forwarded"))
     # Finer control.
     auto_pong: bool = _option(True, _flag)
     skip_utf8_validation: bool = _option(False, _flag)

@@ -27,6 +27,8 @@ ROWS: tuple[tuple[int, str], ...] = (
     (0, "lws_gevent.events"),
     (1, "lws_gevent._c_core"),
     (1, "lws_gevent.handshake"),
+    (1, "lws_gevent.proxy_protocol"),
+    (1, "lws_gevent.forwarded"),
     (1, "lws_gevent.extensions"),
     (1, "lws_gevent._codec"),
     (1, "lws_gevent._request_head_py"),

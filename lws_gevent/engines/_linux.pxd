@@ -52,6 +52,7 @@ cdef extern from "<sys/socket.h>" nogil:
         SOL_SOCKET
         MSG_NOSIGNAL
         MSG_DONTWAIT
+        MSG_PEEK
         SHUT_WR
         SHUT_RDWR
         AF_INET

@@ -110,6 +110,7 @@ cdef enum:
     POOL_SIZE = 64           # idle greenlets that are kept
     TICKS = 4                # of the wheel of deadlines, a second
     WHEEL_SIZE = 1024        # ticks; later deadlines go round more than once
+    PROXY_HEADER_SIZE = 4096  # of the PROXY protocol; a longer one is refused
     LINGER_SECONDS = 2       # that a refused peer has to end its side
     LINGER_OCTETS = 4194304  # thrown away while waiting for that
 
@@ -142,6 +143,7 @@ include "parked/serving.pxi"
 include "parked/receiving.pxi"
 include "parked/control.pxi"
 include "parked/ahead.pxi"
+include "parked/proxies.pxi"
 include "parked/handshake.pxi"
 include "parked/sending.pxi"
 include "parked/writing.pxi"

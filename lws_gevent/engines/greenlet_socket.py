@@ -16,8 +16,8 @@ from lws_gevent import handshake
 from lws_gevent.context import http_response
 from lws_gevent.engines.connection_base import CLOSING, CONNECTING, OPEN
 from lws_gevent.engines.connection_ending import EndingConnection
-from lws_gevent.engines.request_reader import read_body, read_head
-from lws_gevent.errors import ConnectionClosed, HandshakeError, LwsError
+from lws_gevent.engines.request_reader import read_body, read_head, read_proxy_header
+from lws_gevent.errors import ConnectionClosed, HandshakeError, LwsError, ProtocolError
 from lws_gevent.frames import CloseCode, Role
 from lws_gevent.handshake import Request
 from lws_gevent.inbox import Inbox
@@ -42,9 +42,15 @@ class GreenletSocket(EndingConnection):
 
     def read_request(self, size: int) -> bytes:
         """Some octets of the request, blocking; empty when the connection has ended."""
+        data = self.receive_request(size)
+        self._engine.octets_received += len(data)
+        return data
+
+    def receive_request(self, size: int, flags: int = 0) -> bytes:
+        """As `read_request`, of what the system has received, with the flags of recv()."""
         while self._sock is not None:
             try:
-                data: bytes = self._sock.recv(size)
+                data: bytes = self._sock.recv(size, flags)
             except (BlockingIOError, InterruptedError):
                 self._reader.start(self._resume)
                 self._parked = True
@@ -57,7 +63,6 @@ class GreenletSocket(EndingConnection):
                 continue
             except OSError:
                 data = b""
-            self._engine.octets_received += len(data)
             if not data:
                 self._end_transport()
             return data
@@ -119,15 +124,25 @@ class GreenletSocket(EndingConnection):
     def _answer_request(self) -> bool:
         """The opening handshake; whether the connection is open now."""
         try:
+            self.limit_request(time.monotonic() + self.context.settings.handshake_timeout)
+            if self.context.settings.proxy_protocol and not read_proxy_header(self):
+                return False
             received = read_head(self)
             if received is None:
                 return False
             request, rest = received
             self.path, self.query = request.path, request.query
+            if self.context.settings.trusted_proxies is not None:
+                self.remote_address = self.context.client_address(self.remote_address, request.headers)
             if request.upgrade_status == 0:
                 self._request_method = request.method
                 if self.context.has_listeners("http") and not read_body(self, request, rest):
                     return False
+        except ProtocolError as error:
+            self._engine.refused += 1
+            self._end_transport()
+            self.context.report_error(error, self)
+            return False
         except HandshakeError as error:
             self._refuse(handshake.response(error.status, error.headers, error.body))
             self._wait_for_end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import time
 from typing import TYPE_CHECKING
 
@@ -10,18 +11,36 @@ from lws_gevent.handshake import Request, handshake_error
 if TYPE_CHECKING:
     from lws_gevent.engines.greenlet_socket import GreenletSocket
 
-__all__ = ["read_body", "read_head"]
+__all__ = ["read_body", "read_head", "read_proxy_header"]
 
 _READ_SIZE = 16 * 1024
+
+
+def read_proxy_header(socket: GreenletSocket) -> bool:
+    """Reads the PROXY protocol header, and not one octet behind it, which may be TLS; the connection's address is the
+    one that it names. False: the connection ended before. ProtocolError: there is no such header."""
+    from lws_gevent.proxy_protocol import MAX_HEADER  # what it needs is for those alone who use it
+
+    data = b""
+    while True:
+        seen = socket.receive_request(MAX_HEADER - len(data), _socket.MSG_PEEK)
+        if not seen:
+            return False
+        header = socket.context.proxy_header(data + seen, socket.remote_address)
+        wanted = len(seen) if header is None else header.length - len(data)
+        data += socket.read_request(wanted)
+        if header is not None:
+            if header.address is not None:
+                socket.remote_address = header.address
+            return True
 
 
 def read_head(socket: GreenletSocket) -> tuple[Request, bytes] | None:
     """The request, and the octets that came after its head; None when the connection ended before.
 
-    HandshakeError: it is refused. The whole head must come within ``handshake_timeout``.
+    HandshakeError: it is refused.
     """
     settings = socket.context.settings
-    socket.limit_request(time.monotonic() + settings.handshake_timeout)
     parse = socket.context.codec.parse_request
     data = bytearray()
     scanned = 0

@@ -38,6 +38,8 @@ cdef class ParkedEngine:
     cdef bint has_connection
     cdef bint has_close
     cdef bint plain_upgrade      # nothing but the strict checks decides about a handshake
+    cdef bint proxy_protocol     # connections begin with its header
+    cdef bint trusts_proxies     # a header of the request may name another address
     cdef bint auto_pong
     cdef bint own_close_event
     cdef int policy
@@ -81,6 +83,8 @@ cdef class ParkedEngine:
         self.limits.validate_utf8 = not settings.skip_utf8_validation
         self.client_limits = self.limits
         self.client_limits.role = LWS_CLIENT
+        self.proxy_protocol = bool(settings.proxy_protocol)
+        self.trusts_proxies = settings.trusted_proxies is not None
         self.auto_pong = settings.auto_pong
         self.own_close_event = settings.own_close_event
         self.policy = {"block": POLICY_BLOCK, "drop": POLICY_DROP, "close": POLICY_CLOSE}[settings.backpressure]
@@ -116,7 +120,7 @@ cdef class ParkedEngine:
         self.has_close = context.has_listeners("close")
         self.plain_upgrade = (
             settings.path is None and settings.origins is None and settings.subprotocols is None
-            and not context.has_listeners("upgrade")
+            and not context.has_listeners("upgrade") and not self.trusts_proxies
         )
         if self.has_message and not had_message and self.reactor is not None:
             for socket in self.sockets():

@@ -49,6 +49,8 @@ cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes o
     request, head = parsed
     consume_octets(reactor, socket, shared, <size_t>head)
     socket.target = request.target
+    if engine.trusts_proxies:
+        set_remote_address(socket, engine.context.client_address(address_of(socket), request.headers))
     if request.upgrade_status == 0 and engine.context.has_listeners("http"):
         if request.chunked:
             return refuse_with(reactor, socket, 411, "the body must come with a Content-Length")

@@ -17,7 +17,9 @@ cdef int serve(Reactor reactor, Turn turn, Socket socket, uint32_t events) excep
     socket.flags |= BUSY
     if socket.descriptor >= 0:
         begin_turn(reactor, turn)
-        if is_deliverable(socket):
+        if socket.flags & PROXY_DUE and not take_proxy_header(reactor, socket):
+            pass  # it is not all there, or was none
+        elif is_deliverable(socket):
             receive(reactor, turn, socket)
         else:
             receive_ahead(reactor, socket, events)

@@ -265,7 +265,7 @@ cdef object address_of(Socket socket):
             return ""
         return (<bytes>text).decode("ascii"), ntohs(ipv6.sin6_port)
     memcpy(&port, &socket.address.ipv4[4], 2)
-    if port == 0:
+    if memcmp(&socket.address, &NO_ADDRESS, sizeof(Address)) == 0:
         return ""
     if inet_ntop(AF_INET, &socket.address.ipv4[0], text, INET6_ADDRSTRLEN) == NULL:
         return ""

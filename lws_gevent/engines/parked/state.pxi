@@ -32,11 +32,16 @@ cdef enum Flag:
     CLIENT = 1 << 12         # we are its client: what it sends is masked, what it receives is not
     SUBSCRIBED = 1 << 27     # its end is to be told to the topics
     BULKY = 1 << 22          # its last message was large: a small read brings the next one's header, the rest is not copied
+    PROXY_DUE = 1 << 23      # its PROXY protocol header is to come first
 
 
 cdef union Address:
-    uint8_t ipv4[6]          # address and port, both in network order; port 0: none
+    uint8_t ipv4[6]          # address and port, both in network order; all zeros: none
     void *ipv6
+
+
+cdef Address NO_ADDRESS
+memset(&NO_ADDRESS, 0, sizeof(Address))
 
 
 cdef class LowWater
