@@ -1,0 +1,3 @@
+"""The test cases of ws that lws_gevent.compat.ws answers differently: (file, title) -> why."""
+
+DIFFERENT: dict[tuple[str, str], str] = {}
