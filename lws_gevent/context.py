@@ -14,7 +14,7 @@ from gevent import GreenletExit, get_hub
 
 from lws_gevent import handshake
 from lws_gevent.codec import Codec
-from lws_gevent.errors import ConnectionClosed, LwsError, ProtocolError
+from lws_gevent.errors import ConnectionClosed, HandshakeError, LwsError, ProtocolError
 from lws_gevent.events import EventEmitter, arity_of
 from lws_gevent.handshake import Headers, Request
 from lws_gevent.options import Settings
@@ -50,6 +50,8 @@ class Decision(NamedTuple):
     response: bytes
     subprotocol: str | None = None
     extensions: str = ""
+    #: What `response` says, when it refuses for a reason of ours.
+    error: HandshakeError | None = None
 
 
 class Context:
@@ -164,10 +166,14 @@ class Context:
         """
         if request.upgrade_status == 0:
             return self._decide_http(socket, request)
+        return self.negotiate(request, socket)
+
+    def negotiate(self, request: Request, socket: Socket | None = None) -> Decision:
+        """What becomes of an opening handshake. `socket`: whose ``upgrade`` listeners are asked; None: nobody is."""
         if request.upgrade_status != 101:
-            return Decision(False, handshake.refusal(request))
+            return _refuse(request.upgrade_status or 426, request.problem or "this is a WebSocket endpoint")
         settings = self.settings
-        if settings.path is not None and request.path != settings.path:
+        if settings.path is not None and request.path != settings.path and request.target:
             return _refuse(404, "there is no WebSocket at this path")
         # Before the handlers, so that they are not bothered; and after them, because others may have come meanwhile.
         if self._is_full():
@@ -175,7 +181,7 @@ class Context:
         try:
             if not self._origin_is_allowed(request.headers):
                 return _refuse(403, "this origin is not allowed")
-            refused = self._ask_upgrade_listeners(socket, request)
+            refused = None if socket is None else self._ask_upgrade_listeners(socket, request)
             if refused is not None:
                 return refused
             subprotocol = self._choose_subprotocol(request.headers)
@@ -190,7 +196,7 @@ class Context:
         limit = self.settings.max_connections
         return limit is not None and self.engine is not None and self.engine.open_count >= limit
 
-    def _request_failed(self, error: BaseException, socket: Socket) -> None:
+    def _request_failed(self, error: BaseException, socket: Socket | None) -> None:
         """As `handler_failed`, for a connection that is not open yet: it gets status 500 instead of close code 1011."""
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             get_hub().handle_error(socket, *sys.exc_info())
@@ -270,7 +276,7 @@ def http_response(method: str, status: int, headers: Any, body: bytes | str) -> 
 
 def _refuse(status: int, problem: str) -> Decision:
     error = handshake.handshake_error(status, problem)
-    return Decision(False, handshake.response(error.status, error.headers, error.body))
+    return Decision(False, handshake.response(error.status, error.headers, error.body), error=error)
 
 
 def _three(answer: Any, who: str) -> tuple[int, Any, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -14,13 +14,17 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from lws_gevent import after_fork, codec, engines, listening
-from lws_gevent.context import Context
+from lws_gevent.context import Context, Decision
 from lws_gevent.endpoint import Endpoint
 from lws_gevent.engines.interface import Engine, Socket
+from lws_gevent.errors import HandshakeError
+from lws_gevent.foreign_request import read_foreign
 from lws_gevent.frames import CloseCode, close_payload
+from lws_gevent.handshake import Request, handshake_error
 from lws_gevent.options import ServerOptions, Settings, from_portable
 from lws_gevent.prepared import Prepared
 from lws_gevent.topics import Topics
+from lws_gevent.wsgi_socket import WsgiSocket
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -132,6 +136,69 @@ class Server(Endpoint, StreamServer):
         ConnectionClosed: it was answered already, or has ended; ValueError: CR or LF in a header.
         """
         self._engine.respond(socket, status, headers, body)
+
+    # --- connections that somebody else has accepted ----------------------------------------------------------------
+
+    def handle_upgrade(self, socket: Any, request: Any, head: bytes = b"") -> Socket | None:
+        """Takes over a connected socket whose HTTP request somebody else has read, answers its opening handshake, and
+        returns the open connection; None when the handshake is refused: nothing was touched then, and the caller still
+        owns the socket and has to answer. The server needs no listener for this, and need not be started.
+
+        `socket`: one of gevent or of the standard library, which is detached, so that its owner may close or forget it;
+        or a descriptor, of which a duplicate is used, so that the caller still has to close his own. `request`: the raw
+        head, a WSGI environ, a `Request` or a mapping of the headers (then the path is not known: it is ``""``, and the
+        option ``path`` is not looked at). `head`: what was received behind the request. All checks and options of a
+        handshake apply, but neither ``upgrade`` nor ``connection`` is emitted.
+
+        TypeError for another kind of socket or request; OSError when the descriptor is none of an open socket.
+        """
+        decision, parsed, rest = self._judge_foreign(request)
+        if not decision.accept:
+            return None
+        if isinstance(socket, int):
+            socket = os.dup(socket)
+        return self._adopt(socket, decision, parsed, rest + bytes(head))
+
+    def accept(self, environ: dict[str, Any], start_response: Callable[..., Any] | None = None) -> Socket:
+        """As `handle_upgrade`, for a request that a WSGI server has read: gevent.pywsgi, or one of gunicorn's gevent
+        workers. The application returns ``[]`` then, the greenlet of the request ends, and the connection lives on.
+
+        With `start_response`, the WSGI server learns of the status 101, for its log; gunicorn insists on being told.
+        HandshakeError, with the status, headers and body of the answer that would be ours, when the handshake is
+        refused: the request is still the application's to answer. RuntimeError when the environ leads to no socket.
+        """
+        decision, parsed, rest = self._judge_foreign(environ)
+        if decision.error is not None:
+            raise decision.error
+        carrier = WsgiSocket(environ)
+        octets = rest + carrier.octets
+        socket = self._adopt(carrier.take(), decision, parsed, octets)
+        if start_response is not None:
+            start_response("101 Switching Protocols", [])
+        return socket
+
+    def _judge_foreign(self, request: Any) -> tuple[Decision, Request, bytes]:
+        self._use_hub()
+        try:
+            parsed, rest = read_foreign(request, self._context.codec.parse_request, self.settings.max_header_size)
+            if self._stopping is not None:
+                raise handshake_error(503, "the server is stopping")
+        except HandshakeError as error:
+            return Decision(False, b"", error=error), Request("GET", "", b""), b""
+        return self._context.negotiate(parsed), parsed, rest
+
+    def _adopt(self, socket: Any, decision: Decision, request: Request, octets: bytes) -> Socket:
+        return self._engine.adopt(socket, request, octets, subprotocol=decision.subprotocol, answer=decision.response)
+
+    def _use_hub(self) -> None:
+        """The hub of the calling thread is the server's, if it has none yet. RuntimeError when it has another."""
+        hub = gevent.get_hub()
+        if self._hub is None:
+            self._hub = hub
+            self.loop = hub.loop
+            after_fork.call_in_child(self)
+        elif self._hub is not hub:
+            raise RuntimeError("this server belongs to the hub of another thread: see server.run_threadsafe")
 
     # --- topics -----------------------------------------------------------------------------------------------------
 

@@ -74,6 +74,21 @@ def test_topics() -> None:
         assert one.recv(10) == "somebody left tea"
 
 
+def test_wsgi_callbacks() -> None:
+    with example("wsgi_callbacks.py") as address, connect(address, "/room/tea") as one:
+        assert one.recv(10) == "welcome to tea"
+        with connect(address, "/room/tea") as two:
+            assert two.recv(10) == "welcome to tea"
+            two.send("hello")
+            assert one.recv(10) == two.recv(10) == "hello"
+            with urllib.request.urlopen(f"http://{address}/", timeout=10) as response:
+                assert response.read() == b"2 connected\n"
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"http://{address}/room/plain", timeout=10)
+        assert caught.value.code == 426
+        caught.value.close()
+
+
 def test_blocking_style() -> None:
     from websockets.exceptions import ConnectionClosedOK
 

@@ -39,6 +39,8 @@ ROWS: tuple[tuple[int, str], ...] = (
     (2, "lws_gevent.listening"),
     (2, "lws_gevent.options"),
     (2, "lws_gevent.adopting"),
+    (2, "lws_gevent.foreign_request"),
+    (2, "lws_gevent.wsgi_socket"),
     (2, "lws_gevent.context"),
     (2, "lws_gevent.inbox"),
     (2, "lws_gevent.waiting_senders"),

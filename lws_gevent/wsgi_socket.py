@@ -1,0 +1,67 @@
+"""The connection behind a WSGI request (layer 2): how gevent.pywsgi and gunicorn's gevent workers let one find it.
+
+Neither has an official way to take a connection over. What is relied on here is looked for and never assumed: a server
+that is made differently gives an error, and nothing is taken from it.
+"""
+
+from __future__ import annotations
+
+import _socket
+from typing import Any
+
+__all__ = ["WsgiSocket"]
+
+
+class WsgiSocket:
+    """The socket of a WSGI request, and the octets behind the request that its server has read already.
+
+    `sock` is the server's own socket object. RuntimeError when `environ` leads to none.
+    """
+
+    __slots__ = ("_source", "octets", "sock")
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        source = environ.get("wsgi.input")
+        source = getattr(source, "rfile", source)  # pywsgi's Input, around the file that it reads from
+        unreader: Any = getattr(getattr(source, "reader", None), "unreader", None)
+        sock = environ.get("gunicorn.socket")
+        if sock is not None and hasattr(unreader, "buf"):
+            self._source: Any = unreader
+            self.octets: bytes = unreader.buf.getvalue()
+        else:
+            sock = getattr(getattr(source, "raw", None), "_sock", None)
+            if sock is None or not hasattr(source, "peek"):
+                raise RuntimeError(
+                    "this WSGI environment leads to no socket: it must be gevent.pywsgi's or a gunicorn gevent worker's"
+                )
+            self._source = source
+            self.octets = _peek(source, sock)
+        self.sock: Any = sock
+
+    def take(self) -> int:
+        """The descriptor, whose owner is the caller from now on. The server's socket object is, from now on, one whose
+        peer has left: whatever its server does with it, reading, writing, closing, is in vain and harms nothing.
+
+        OSError, before anything has happened, when there are no descriptors left.
+        """
+        here, there = _socket.socketpair()
+        there.close()
+        if hasattr(self._source, "peek"):
+            self._source.read(len(self.octets))
+        else:
+            self._source.buf.seek(0)
+            self._source.buf.truncate()
+        descriptor: int = self.sock.detach()
+        self.sock.__init__(here.family, here.type, here.proto, fileno=here.detach())
+        return descriptor
+
+
+def _peek(file: Any, sock: Any) -> bytes:
+    """What `file` holds of `sock`, and what has come since, at most its buffer; nothing is waited for."""
+    timeout = sock.gettimeout()
+    sock.settimeout(0.0)
+    try:
+        octets: bytes = file.peek()
+    finally:
+        sock.settimeout(timeout)
+    return octets
