@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gevent import GreenletExit, get_hub
 
 from lws_gevent import handshake
+from lws_gevent.access_log import AccessLog
 from lws_gevent.codec import Codec
 from lws_gevent.errors import ConnectionClosed, HandshakeError, LwsError, ProtocolError
 from lws_gevent.events import EventEmitter, arity_of
@@ -57,7 +58,16 @@ class Decision(NamedTuple):
 class Context:
     """Everything an engine knows of a server. One per server, shared by its engine; makes no hub."""
 
-    __slots__ = ("_origin_arity", "_subprotocol_arity", "codec", "emitter", "engine", "settings", "topics")
+    __slots__ = (
+        "_origin_arity",
+        "_subprotocol_arity",
+        "access_log",
+        "codec",
+        "emitter",
+        "engine",
+        "settings",
+        "topics",
+    )
 
     def __init__(self, settings: Settings, codec: Codec, emitter: ServerEvents | None = None) -> None:
         self.settings = settings
@@ -67,6 +77,8 @@ class Context:
         self.engine: Engine | None = None
         #: Set by the server: who has subscribed to what. None: topics are of no use here.
         self.topics: Subscriptions | None = None
+        #: None when there is none.
+        self.access_log = None if settings.access_log is False else AccessLog(settings.access_log)
         self._origin_arity = arity_of(settings.origins) if callable(settings.origins) else 0
         self._subprotocol_arity = arity_of(settings.subprotocols) if callable(settings.subprotocols) else 0
 
@@ -130,6 +142,15 @@ class Context:
                 _log(failure, socket)
         if not listeners:
             _log(error, socket)
+
+    def log_access(self, socket: Socket, *visit: Any) -> None:
+        """Writes the line of a connection that has ended: the arguments of `AccessLog.write` behind the address. Runs
+        user code, so never in the hub."""
+        try:
+            if self.access_log is not None:
+                self.access_log.write(socket.remote_address, *visit)
+        except BaseException as error:
+            self.handler_failed(error, "", socket)
 
     # --- whom a connection comes from -------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from lws_gevent.access_log import Logger
 from lws_gevent.handshake import is_token
 
 if TYPE_CHECKING:
@@ -156,6 +157,12 @@ def _make_networks(name: str, value: Any, expected: str) -> Networks:
         raise ValueError(f"option {name!r}: {error}") from None
 
 
+def _access_log(name: str, value: Any) -> Any:
+    if isinstance(value, bool) or callable(value) or hasattr(value, "isEnabledFor"):
+        return value
+    raise _wrong_type(name, "a bool, a logger or a callable", value)
+
+
 def _option(default: Any, check: _Check) -> Any:
     return dataclasses.field(default=default, metadata={"check": check})
 
@@ -190,6 +197,7 @@ class ServerOptions(TypedDict, total=False):
     proxy_protocol: bool | Sequence[str]
     trusted_proxies: Sequence[str] | None
     forwarded_header: Literal["X-Forwarded-For", "Forwarded"]
+    access_log: bool | Logger | Callable[[str], object]
     auto_pong: bool
     skip_utf8_validation: bool
     own_close_event: bool
@@ -235,6 +243,8 @@ class Settings:
     proxy_protocol: bool | Networks = _option(False, _true_or_networks)
     trusted_proxies: Networks | None = _option(None, _networks)
     forwarded_header: str = _option("X-Forwarded-For", _one_of("X-Forwarded-For", "Forwarded"))
+    # True, a logger, or a function of one line.
+    access_log: Any = _option(False, _access_log)
     # Finer control.
     auto_pong: bool = _option(True, _flag)
     skip_utf8_validation: bool = _option(False, _flag)

@@ -37,6 +37,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (1, "lws_gevent.prepared"),
     (2, "lws_gevent.after_fork"),
     (2, "lws_gevent.listening"),
+    (2, "lws_gevent.access_log"),
     (2, "lws_gevent.options"),
     (2, "lws_gevent.adopting"),
     (2, "lws_gevent.foreign_request"),

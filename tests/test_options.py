@@ -66,6 +66,8 @@ def test_type_checkers_are_told_of_every_option() -> None:
         ("trusted_proxies", [b"::1"], TypeError),
         ("forwarded_header", "X-Real-IP", ValueError),
         ("forwarded_header", None, TypeError),
+        ("access_log", "access.log", TypeError),
+        ("access_log", None, TypeError),
         ("subprotocols", ["with space"], ValueError),
         ("auto_pong", 1, TypeError),
     ],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gevent import getcurrent
 from gevent._hub_local import get_hub_if_exists
 
+from lws_gevent.access_log import Visit
 from lws_gevent.context import Context
 from lws_gevent.engines.interface import Socket, peer_name
 from lws_gevent.engines.output_queue import OutputQueue
@@ -78,6 +79,7 @@ class ConnectionBase(Socket):
         "_senders",
         "_sock",
         "_state",
+        "_visit",
         "_writer",
         "_writing",
         "context",
@@ -136,6 +138,7 @@ class ConnectionBase(Socket):
         self._fragment_binary: bool | None = None  # kind of the fragmented message that is being sent
         self._fragment_check: Any = None
         self._fragment_dropped = False
+        self._visit: Visit | None = None if self.context.access_log is None else Visit()
         # Times.
         self.deadline_slot: float | None = None
         self._request_due: float | None = None
@@ -202,6 +205,18 @@ class ConnectionBase(Socket):
     def _ended(self) -> tuple[int, str]:
         """Code and reason of the end."""
         return self._cause or (CloseCode.ABNORMAL_CLOSURE.value, "")
+
+    # --- counting -----------------------------------------------------------------------------------------------------
+
+    def _count_received(self, octets: int) -> None:
+        self._engine.octets_received += octets
+        if self._visit is not None:
+            self._visit.received += octets
+
+    def _count_sent(self, octets: int) -> None:
+        self._engine.octets_sent += octets
+        if self._visit is not None:
+            self._visit.sent += octets
 
     # --- what the parts need of each other ----------------------------------------------------------------------------
 

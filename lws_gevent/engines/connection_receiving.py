@@ -133,7 +133,7 @@ class ReceivingConnection(SendingConnection):
         except OSError:
             data = b""
         if data:
-            self._engine.octets_received += len(data)
+            self._count_received(len(data))
             self._received_at = time.monotonic()
             self._protocol.receive_data(data)
             self._ahead += len(data)

@@ -280,7 +280,7 @@ class SendingConnection(ConnectionBase):
             except OSError:
                 self._vanished()
                 return
-            self._engine.octets_sent += taken
+            self._count_sent(taken)
             if self._out:
                 if taken or not self._writing:
                     self._progress_at = time.monotonic()

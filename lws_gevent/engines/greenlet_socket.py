@@ -43,7 +43,7 @@ class GreenletSocket(EndingConnection):
     def read_request(self, size: int) -> bytes:
         """Some octets of the request, blocking; empty when the connection has ended."""
         data = self.receive_request(size)
-        self._engine.octets_received += len(data)
+        self._count_received(len(data))
         return data
 
     def receive_request(self, size: int, flags: int = 0) -> bytes:
@@ -87,6 +87,8 @@ class GreenletSocket(EndingConnection):
         """Writes the response and then ends the connection; what the peer sends after its request is never looked
         at."""
         self._engine.refused += 1
+        if self._visit is not None:
+            self._visit.status = int(response[9:12])
         self._request_due = None
         self._state = CLOSING
         self._failed = True
@@ -131,7 +133,7 @@ class GreenletSocket(EndingConnection):
             if received is None:
                 return False
             request, rest = received
-            self.path, self.query = request.path, request.query
+            self._note_request(request)
             if self.context.settings.trusted_proxies is not None:
                 self.remote_address = self.context.client_address(self.remote_address, request.headers)
             if request.upgrade_status == 0:
@@ -165,7 +167,8 @@ class GreenletSocket(EndingConnection):
 
     def adopt(self, request: Request, rest: bytes, role: Role, subprotocol: str | None, answer: bytes) -> None:
         """Opens a connection whose request somebody else has read, and has its own greenlet run it."""
-        self.path, self.query, self.subprotocol = request.path, request.query, subprotocol
+        self._note_request(request)
+        self.subprotocol = subprotocol
         self._greenlet = gevent.spawn(self.run)
         self._greenlet.rawlink(self._has_run)
         self._open(role, answer, rest)
@@ -176,8 +179,16 @@ class GreenletSocket(EndingConnection):
             self._greenlet = gevent.spawn(self.run)
             self._fail_handler()
 
+    def _note_request(self, request: Request) -> None:
+        self.path, self.query = request.path, request.query
+        visit = self._visit
+        if visit is not None:
+            visit.method, visit.target, visit.version_minor = request.method, request.target, request.version_minor
+
     def _open(self, role: Role, answer: bytes, rest: bytes) -> None:
         settings = self.context.settings
+        if self._visit is not None:
+            self._visit.status = 101
         self._protocol = self.context.codec.Protocol(
             role,
             max_payload=settings.max_payload,
@@ -275,6 +286,20 @@ class GreenletSocket(EndingConnection):
             if self._own:  # as the peer has answered it
                 cause = (self._protocol.close_code, self._protocol.close_reason)
             self.context.deliver("close", self, self, int(cause[0]), cause[1])
+        visit = self._visit
+        if visit is not None and visit.received:
+            code = int(self._ended()[0]) if opened else 0
+            self.context.log_access(
+                self,
+                visit.method,
+                visit.target,
+                visit.version_minor,
+                visit.status,
+                code,
+                visit.received,
+                visit.sent,
+                visit.started,
+            )
         if self._inbox is not None:
             self._inbox.end(*self._ended())
         self._data = None

@@ -17,6 +17,9 @@ cdef Socket adopt_connection(
     read_clock(reactor)
     socket = register_connection(reactor, engine, <int>taken.detach(), &storage)
     socket.target = engine.target(<const uint8_t *>PyBytes_AS_STRING(target), <size_t>PyBytes_GET_SIZE(target))
+    if engine.has_access_log:
+        begin_visit(socket)
+        note_request(socket, request.method, request.version_minor)
     if client:
         socket.flags |= CLIENT
     make_open(reactor, socket)

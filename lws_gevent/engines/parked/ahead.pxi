@@ -20,7 +20,7 @@ cdef int receive_ahead(Reactor reactor, Socket socket, uint32_t events) except -
         if got > 0:
             socket.last_receive = reactor.now
             reactor.round_octets += <size_t>got
-            socket.engine.octets_received += <uint64_t>got
+            count_received(socket, <size_t>got)
             rare = rare_of(socket)
             pending_append(rare, reactor.buffer, <size_t>got)
             if socket.state == OPEN:

@@ -40,6 +40,7 @@ cdef class ParkedEngine:
     cdef bint plain_upgrade      # nothing but the strict checks decides about a handshake
     cdef bint proxy_protocol     # connections begin with its header
     cdef bint trusts_proxies     # a header of the request may name another address
+    cdef bint has_access_log
     cdef bint auto_pong
     cdef bint own_close_event
     cdef int policy
@@ -85,6 +86,7 @@ cdef class ParkedEngine:
         self.client_limits.role = LWS_CLIENT
         self.proxy_protocol = bool(settings.proxy_protocol)
         self.trusts_proxies = settings.trusted_proxies is not None
+        self.has_access_log = context.access_log is not None
         self.auto_pong = settings.auto_pong
         self.own_close_event = settings.own_close_event
         self.policy = {"block": POLICY_BLOCK, "drop": POLICY_DROP, "close": POLICY_CLOSE}[settings.backpressure]
@@ -339,7 +341,7 @@ cdef class ParkedEngine:
                         cut_connection(self.reactor, socket, "back-pressure")
                     continue
             if at_once and self.reactor.cork_owner is not socket:
-                self.octets_sent += length
+                count_sent(socket, length)
                 write_through(self.reactor, socket, NULL, 0, data, length, frame)
             else:
                 queue_octets(socket, NULL, 0, data, length, frame)

@@ -26,6 +26,7 @@ cdef Py_ssize_t handshake(Reactor reactor, Turn turn, Socket socket, uint8_t *da
             PyBytes_FromStringAndSize(<const char *>data + request.key.offset, <Py_ssize_t>request.key.length)
         ).encode("ascii")
         socket.target = engine.target(data + request.target.offset, request.target.length)
+        note_request(socket, "GET", 1)
         consume_octets(reactor, socket, shared, head)
         answer = UPGRADE_BEGIN + accept + UPGRADE_END
         queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(answer), <size_t>len(answer), answer)
@@ -49,6 +50,7 @@ cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes o
     request, head = parsed
     consume_octets(reactor, socket, shared, <size_t>head)
     socket.target = request.target
+    note_request(socket, request.method, request.version_minor)
     if engine.trusts_proxies:
         set_remote_address(socket, engine.context.client_address(address_of(socket), request.headers))
     if request.upgrade_status == 0 and engine.context.has_listeners("http"):
@@ -65,6 +67,15 @@ cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes o
             set_deadline(reactor, socket)
             return 0
     decide_request(reactor, turn, socket, request)
+    return 0
+
+
+cdef int note_request(Socket socket, str method, int version_minor) except -1:
+    """For the access log."""
+    cdef Visit visit = visit_of(socket)
+    if visit is not None:
+        visit.method = method
+        visit.version_minor = version_minor
     return 0
 
 
@@ -132,6 +143,8 @@ cdef int make_open(Reactor reactor, Socket socket) except -1:
     """From here on it is a WebSocket connection."""
     cdef ParkedEngine engine = socket.engine
     lws_protocol_init(&socket.protocol)
+    if visit_of(socket) is not None:
+        socket.rare.visit.status = 101
     socket.state = OPEN
     socket.flags |= OPENED
     socket.last_receive = reactor.now
@@ -148,6 +161,8 @@ cdef int refuse_request(Reactor reactor, Socket socket, bytes octets) except -1:
     if socket.descriptor < 0:
         return 0
     socket.engine.refused += 1
+    if visit_of(socket) is not None:
+        socket.rare.visit.status = int(octets[9:12])
     socket.flags |= REFUSED | CLOSE_REPORTED
     queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(octets), <size_t>len(octets), octets)
     linger(reactor, socket)

@@ -158,7 +158,7 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
         socket.flags |= CLOSE_REPORTED
     reactor.slots[descriptor] = NULL
     if not socket.flags & BUSY:
-        if socket.flags & CLOSE_REPORTED and (rare is None or rare.events is None):
+        if socket.flags & CLOSE_REPORTED and (rare is None or rare.events is None and rare.visit is None):
             release(socket)
         else:
             push_ready(reactor, socket)

@@ -37,7 +37,7 @@ cdef bint take_proxy_header(Reactor reactor, Socket socket) except -1:
         if got != <ssize_t>wanted:
             disconnect(reactor, socket)
             return False
-        engine.octets_received += wanted
+        count_received(socket, wanted)
         if header is None:
             pending_append(rare_of(socket), reactor.buffer, wanted)
             continue

@@ -109,7 +109,7 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
                 socket.last_receive = reactor.now
                 if socket.rare is not None:
                     socket.rare.pinged = 0
-                socket.engine.octets_received += <uint64_t>got
+                count_received(socket, <size_t>got)
                 reactor.round_octets += <size_t>got
                 turn.octets -= <size_t>got if <size_t>got < turn.octets else turn.octets
                 take_direct(reactor, turn, socket, assembly, target, <size_t>got)
@@ -134,7 +134,7 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
                 socket.last_receive = reactor.now
                 if socket.rare is not None:
                     socket.rare.pinged = 0
-                socket.engine.octets_received += <uint64_t>got
+                count_received(socket, <size_t>got)
                 reactor.round_octets += <size_t>got
                 turn.octets -= <size_t>got if <size_t>got < turn.octets else turn.octets
                 if <size_t>got < space:

@@ -16,7 +16,7 @@ cdef int queue_octets(
     cdef bint deferring = reactor.in_round or is_handling(reactor, socket)
     cdef size_t total = header_length + length
     cdef Rare rare
-    socket.engine.octets_sent += total
+    count_sent(socket, total)
     if deferring and length <= COPY_LIMIT:
         if reactor.cork_owner is socket:
             if total > CORK_SIZE - reactor.cork_length:

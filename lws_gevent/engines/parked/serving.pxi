@@ -62,6 +62,10 @@ cdef int settle(Reactor reactor, Turn turn, Socket socket) except -1:
                 reason = "" if rare is None or rare.reason is None else rare.reason
                 deliver(reactor, turn, socket, "close", (socket.code or 1006, reason))
             continue
+        if rare is not None and rare.visit is not None and socket.state == CLOSED:
+            expect_blocking(reactor)
+            log_visit(socket)
+            continue
         break
     turn.socket = None
     turn.event = None

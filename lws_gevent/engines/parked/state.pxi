@@ -52,6 +52,18 @@ cdef class Socket
 
 @cython.final
 @cython.no_gc
+cdef class Visit:
+    """What the access log will tell of a connection."""
+    cdef double started
+    cdef uint64_t received
+    cdef uint64_t sent
+    cdef object method       # None: no request that could be understood
+    cdef int version_minor
+    cdef int status
+
+
+@cython.final
+@cython.no_gc
 @cython.freelist(64)
 cdef class Rare:
     """What only few connections need at a time. A connection gets one when it needs it and drops it when it is empty."""
@@ -82,6 +94,7 @@ cdef class Rare:
     cdef object subprotocol
     cdef object extensions
     cdef object request      # a plain request whose body is being read
+    cdef Visit visit         # when there is an access log
     cdef uint32_t opened     # tick of the handshake's end, when max_lifetime is set
     cdef uint32_t pinged     # tick of the last ping
 
@@ -100,6 +113,48 @@ cdef inline Rare rare_of(Socket socket):
     if socket.rare is None:
         socket.rare = Rare.__new__(Rare)
     return socket.rare
+
+
+cdef inline Visit visit_of(Socket socket):
+    return None if socket.rare is None else socket.rare.visit
+
+
+cdef int begin_visit(Socket socket) except -1:
+    cdef Visit visit = Visit.__new__(Visit)
+    visit.started = monotonic()
+    visit.version_minor = 1
+    rare_of(socket).visit = visit
+    return 0
+
+
+cdef inline int count_received(Socket socket, size_t octets) except -1:
+    cdef Visit visit
+    socket.engine.octets_received += octets
+    if socket.rare is not None and socket.rare.visit is not None:
+        visit = socket.rare.visit
+        visit.received += octets
+    return 0
+
+
+cdef inline int count_sent(Socket socket, size_t octets) except -1:
+    cdef Visit visit
+    socket.engine.octets_sent += octets
+    if socket.rare is not None and socket.rare.visit is not None:
+        visit = socket.rare.visit
+        visit.sent += octets
+    return 0
+
+
+cdef int log_visit(Socket socket) except -1:
+    """The line of a connection that has ended, in a turn: the log may be anything."""
+    cdef Visit visit = socket.rare.visit
+    socket.rare.visit = None
+    if visit.received > 0:
+        socket.engine.context.log_access(
+            socket, visit.method, socket.target or "", visit.version_minor, visit.status,
+            (socket.code or 1006) if socket.flags & OPENED else 0, visit.received, visit.sent, visit.started,
+        )
+    return 0
 
 
 cdef inline size_t pending_length(Rare rare) noexcept:
@@ -152,5 +207,5 @@ cdef inline bint rare_is_empty(Rare rare):
         rare.output.size == 0 and rare.pending_end == 0 and rare.assembly is None and rare.inbox is None
         and rare.waiting is None and rare.events is None and rare.reason is None and rare.subprotocol is None
         and rare.extensions is None and rare.method is None and rare.late_pong is None and rare.request is None and rare.opened == 0
-        and rare.pinged == 0 and rare.fragment_opcode == 0 and rare.lingered == 0 and rare.pongs == 0
+        and rare.visit is None and rare.pinged == 0 and rare.fragment_opcode == 0 and rare.lingered == 0 and rare.pongs == 0
     )
