@@ -177,6 +177,13 @@ class Context:
         name = self.settings.forwarded_header
         return client_address(peer, headers.get_all(name), name == "Forwarded", trusted)
 
+    def report_tls_failure(self, error: OSError, socket: Socket) -> None:
+        """TLS could not be established with this peer. For whoever looks for the reason: any peer can cause it."""
+        import logging
+
+        logger = logging.getLogger("lws_gevent")
+        logger.debug("TLS handshake failed: %s (connection from %r)", error, socket.remote_address)
+
     # --- the opening handshake --------------------------------------------------------------------------------------
 
     def decide(self, socket: Socket, request: Request) -> Decision | None:

@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from lws_gevent.access_log import Logger
 from lws_gevent.handshake import is_token
+from lws_gevent.tls import TlsOptions, server_context
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from lws_gevent.forwarded import Networks
+else:  # it is not imported before somebody uses TLS, and type hints can be looked at all the same
+    SSLContext = Any
 
 __all__ = ["Origins", "ServerOptions", "Settings", "Subprotocols", "from_portable"]
 
@@ -30,7 +35,7 @@ _Check = Callable[[str, Any], Any]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 #: Options that api.md promises and a later version brings; asking for one must not be taken for a slip of the pen.
-_LATER = frozenset({"buffer_size", "per_message_deflate", "ssl", "workers", "wsgi"})
+_LATER = frozenset({"buffer_size", "per_message_deflate", "workers", "wsgi"})
 
 
 def _wrong_type(name: str, expected: str, value: object) -> TypeError:
@@ -198,6 +203,7 @@ class ServerOptions(TypedDict, total=False):
     trusted_proxies: Sequence[str] | None
     forwarded_header: Literal["X-Forwarded-For", "Forwarded"]
     access_log: bool | Logger | Callable[[str], object]
+    ssl: SSLContext | TlsOptions | None
     auto_pong: bool
     skip_utf8_validation: bool
     own_close_event: bool
@@ -245,6 +251,8 @@ class Settings:
     forwarded_header: str = _option("X-Forwarded-For", _one_of("X-Forwarded-For", "Forwarded"))
     # True, a logger, or a function of one line.
     access_log: Any = _option(False, _access_log)
+    # The option is a context or a dict; this is the context for it.
+    ssl: SSLContext | None = _option(None, server_context)
     # Finer control.
     auto_pong: bool = _option(True, _flag)
     skip_utf8_validation: bool = _option(False, _flag)
@@ -305,5 +313,10 @@ def from_portable(options: Mapping[str, Any]) -> dict[str, Any]:
         if name not in _portable:
             hint = f"; in a mapping it is called {_portable_name(name)!r}" if name in _names else ""
             raise TypeError(f"unknown option {name!r}{hint}: known are {', '.join(sorted(_portable))}")
-        translated[_portable[name]] = value
+        translated[_portable[name]] = _with_python_names(value) if isinstance(value, Mapping) else value
     return translated
+
+
+def _with_python_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping within the mapping; whoever takes it knows which names there are."""
+    return {re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", name): options[name] for name in options}

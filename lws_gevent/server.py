@@ -88,7 +88,12 @@ class Server(Endpoint, StreamServer):
             raise TypeError("give either a listener or the options 'port' and 'host', not both")
         if hasattr(listener, "accept") and "backlog" in given:
             raise TypeError("option 'backlog' is of no use with a socket that is listening already")
-        engine_class = engines.choose(self.settings.engine)
+        engine = self.settings.engine
+        if self.settings.ssl is not None and engine == "auto":
+            engine = "greenlet"  # for now
+        engine_class = engines.choose(engine)
+        if self.settings.ssl is not None and engine_class.name == "parked":
+            raise TypeError("option 'ssl' needs engine='greenlet' for now")
         if spawn is None:
             raise TypeError("spawn=None would run handlers in the hub, where nothing may block")
         if spawn != "default" and engine_class.name != "greenlet":

@@ -145,8 +145,9 @@ class Client:
     # Opening
 
     @classmethod
-    def open(cls, address: Any, *, timeout: float = 10, receive_buffer: int | None = None) -> Client:
-        """A TCP (or Unix, when `address` is a str) connection on which nothing has been sent."""
+    def open(cls, address: Any, *, timeout: float = 10, receive_buffer: int | None = None, tls: Any = None) -> Client:
+        """A TCP (or Unix, when `address` is a str) connection on which nothing has been sent but, with the
+        ssl.SSLContext `tls`, the handshake of TLS."""
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -156,6 +157,8 @@ class Client:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(timeout * FACTOR)
             sock.connect(address)
+            if tls is not None:
+                sock = tls.wrap_socket(sock, server_hostname="localhost")
         except BaseException:
             sock.close()
             raise
@@ -172,10 +175,11 @@ class Client:
         after: bytes = b"",
         timeout: float = 10,
         receive_buffer: int | None = None,
+        tls: Any = None,
     ) -> Client:
         """Open, send the upgrade request (or `head` as it is) and `after` in the same segment, and insist on a
         correct 101."""
-        client = cls.open(address, timeout=timeout, receive_buffer=receive_buffer)
+        client = cls.open(address, timeout=timeout, receive_buffer=receive_buffer, tls=tls)
         try:
             key = base64.b64encode(os.urandom(16)).decode()
             client.send_raw((head if head is not None else upgrade_head(path, headers, key=key)) + after)

@@ -17,6 +17,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))  # the helpers are importable however pytest was started
 
+from certificates import certificates, remove_certificates  # noqa: E402
 from client import FACTOR, Client  # noqa: E402
 from helpers import Alive, Stack, alive, eventually, live_greenlets, open_descriptors  # noqa: E402
 
@@ -61,6 +62,7 @@ def pytest_report_header() -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*engines): run this test on these engines alone")
+    config.addinivalue_line("markers", "also_over_tls: run this test over plain TCP and over TLS")
     config.addinivalue_line("markers", "timeout_factor(factor): this test may take so many times longer than others")
 
 
@@ -71,6 +73,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if marker is not None:
             stacks = [stack for stack in STACKS if stack.engine in marker.args]
         metafunc.parametrize("stack", stacks, ids=str, indirect=True, scope="function")
+        if metafunc.definition.get_closest_marker("also_over_tls") and "transport" in metafunc.fixturenames:
+            metafunc.parametrize("transport", ["tcp", "tls"], indirect=True, scope="function")
+
+
+def pytest_unconfigure() -> None:
+    remove_certificates()
 
 
 def pytest_collection_finish() -> None:
@@ -137,6 +145,14 @@ def stack(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
         else:
             monkeypatch.delenv(name, raising=False)
     return chosen
+
+
+@pytest.fixture
+def transport(request: pytest.FixtureRequest) -> str:
+    """``"tcp"`` or ``"tls"``: what `make_server` and `connect` use in this test. LWS_GEVENT_TEST_TLS=1 makes it TLS
+    everywhere."""
+    default = "tls" if os.environ.get("LWS_GEVENT_TEST_TLS") == "1" else "tcp"
+    return str(getattr(request, "param", default))
 
 
 class _Records(logging.Handler):
@@ -265,7 +281,7 @@ def nothing_leaks(
 
 
 @pytest.fixture
-def make_server(stack: Stack, nothing_leaks: None) -> Iterator[MakeServer]:
+def make_server(stack: Stack, transport: str, nothing_leaks: None) -> Iterator[MakeServer]:
     """Start servers on a free port of the loopback; they are stopped at the end of the test, and nothing may be left
     then.
 
@@ -281,6 +297,8 @@ def make_server(stack: Stack, nothing_leaks: None) -> Iterator[MakeServer]:
             options.setdefault("port", 0)
         options.setdefault("engine", stack.engine)
         options.setdefault("close_timeout", 5)
+        if transport == "tls":
+            options.setdefault("ssl", certificates().options)
         server = lws_gevent.Server(*listener, **options)
         servers.append(server)
         if echo:
@@ -302,13 +320,15 @@ def make_server(stack: Stack, nothing_leaks: None) -> Iterator[MakeServer]:
 
 
 @pytest.fixture
-def connect(make_server: MakeServer) -> Iterator[Callable[..., Client]]:
+def connect(make_server: MakeServer, transport: str) -> Iterator[Callable[..., Client]]:
     """`connect(server, path, headers, ...)` as Client.connect; `connect(server, upgrade=False)` only opens the TCP
     connection. Whatever is still open at the end of the test is closed before the servers stop."""
     clients: list[Client] = []
 
     def make(server: Any, *arguments: Any, upgrade: bool = True, **named: Any) -> Client:
         address = server if isinstance(server, (tuple, str)) else ("127.0.0.1", server.port)
+        if transport == "tls":
+            named.setdefault("tls", certificates().client_context())
         client = Client.connect(address, *arguments, **named) if upgrade else Client.open(address, **named)
         clients.append(client)
         return client

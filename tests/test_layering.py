@@ -38,6 +38,8 @@ ROWS: tuple[tuple[int, str], ...] = (
     (2, "lws_gevent.after_fork"),
     (2, "lws_gevent.listening"),
     (2, "lws_gevent.access_log"),
+    (2, "lws_gevent.tls"),
+    (2, "lws_gevent.tls_transport"),
     (2, "lws_gevent.options"),
     (2, "lws_gevent.adopting"),
     (2, "lws_gevent.foreign_request"),

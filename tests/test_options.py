@@ -28,7 +28,6 @@ def test_type_checkers_are_told_of_every_option() -> None:
     ("name", "value", "error"),
     [
         ("prot", 1, TypeError),
-        ("ssl", None, TypeError),
         ("workers", 1, TypeError),
         ("port", "80", TypeError),
         ("port", True, TypeError),

@@ -79,6 +79,7 @@ class ConnectionBase(Socket):
         "_senders",
         "_sock",
         "_state",
+        "_tls",
         "_visit",
         "_writer",
         "_writing",
@@ -92,13 +93,15 @@ class ConnectionBase(Socket):
         "subprotocol",
     )
 
-    def __init__(self, engine: GreenletEngine, sock: Any, address: Any) -> None:
+    def __init__(self, engine: GreenletEngine, sock: Any, address: Any, tls: Any = None) -> None:
         self.context: Context = engine.context
         self._engine = engine
         self._hub: Any = engine.hub
         self._loop: Any = engine.hub.loop
         self._greenlet: Any = getcurrent()
-        self._sock: Any = sock
+        #: What octets are received from and sent to: the socket, or TLS over it (`tls_transport`).
+        self._sock: Any = sock if tls is None else tls
+        self._tls: Any = tls
         self.fd: int = sock.fileno()
         self.remote_address: tuple[str, int] | str = peer_name(address)
         self.path: str = ""

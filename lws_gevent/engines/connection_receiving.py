@@ -129,6 +129,7 @@ class ReceivingConnection(SendingConnection):
         try:
             data = self._sock.recv(_READ_SIZE)
         except (BlockingIOError, InterruptedError):
+            self._after_reading()
             return
         except OSError:
             data = b""
@@ -140,6 +141,7 @@ class ReceivingConnection(SendingConnection):
         else:
             self._eof = True
             self._protocol.receive_eof()
+        self._after_reading()
         if self._idle and self._inbox is None:
             complete = self._fill()
             if self._events or not complete or self._sock is None:

@@ -273,23 +273,30 @@ class SendingConnection(ConnectionBase):
                 self._collect()
             self._write()
 
+    def _after_reading(self) -> None:
+        """TLS may have something to say by itself, or may have had to read before it could write."""
+        if self._tls is not None and self._sock is not None and (self._writing or self._tls.wants_write):
+            self._write()
+
+    def _is_written(self) -> bool:
+        return not self._out and (self._tls is None or not self._tls.wants_write)
+
     def _write(self) -> None:
-        if self._out:
+        if not self._is_written():
             try:
                 taken = self._out.write_to(self._sock)
+                if self._tls is not None and not self._out:
+                    self._tls.flush()
             except OSError:
                 self._vanished()
                 return
             self._count_sent(taken)
-            if self._out:
+            if not self._is_written():
                 if taken or not self._writing:
                     self._progress_at = time.monotonic()
-                if not self._writing:
-                    self._writing = True
-                    if self._writer is None:
-                        self._writer = self._loop.io(self.fd, 2)
-                    self._writer.start(self._on_writable)
-        if not self._out and self._writing:
+                self._writing = True
+                self._wait_for_room_in_system()
+        if self._writing and self._is_written():
             self._writing = False
             self._writer.stop()
             self._collect()
@@ -297,3 +304,11 @@ class SendingConnection(ConnectionBase):
                 self._write()
                 return
         self._made_room()
+
+    def _wait_for_room_in_system(self) -> None:
+        if self._writer is None:
+            self._writer = self._loop.io(self.fd, 2)
+        if self._tls is not None and self._tls.reading_first and not self._tls.wants_write:
+            self._writer.stop()  # there is room
+        elif not self._writer.active:
+            self._writer.start(self._on_writable)

@@ -96,17 +96,17 @@ class GreenletEngine:
         answer: bytes = b"",
     ) -> GreenletSocket:
         """See `Engine.adopt`."""
-        if deflate is not None or transport is not None:
-            raise NotImplementedError("neither compression nor TLS is there yet")
+        if deflate is not None:
+            raise NotImplementedError("compression is not there yet")
         if self.hub is None:
             self._use_hub(gevent.get_hub())
         self._check_thread()
-        taken = take_socket(sock, self.context.settings)
+        taken = take_socket(sock, self.context.settings) if transport is None else transport
         try:
             if address is None:
                 with contextlib.suppress(OSError):  # it has gone already: reading will tell
                     address = taken.getpeername()
-            connection = GreenletSocket(self, taken, address)
+            connection = GreenletSocket(self, taken, address, transport)
         except BaseException:
             taken.close()
             raise

@@ -50,8 +50,11 @@ class GreenletSocket(EndingConnection):
         """As `read_request`, of what the system has received, with the flags of recv()."""
         while self._sock is not None:
             try:
-                data: bytes = self._sock.recv(size, flags)
+                data: bytes = self._sock.recv(size, flags) if flags else self._sock.recv(size)
             except (BlockingIOError, InterruptedError):
+                self._after_reading()
+                if self._sock is None:
+                    break
                 self._reader.start(self._resume)
                 self._parked = True
                 try:
@@ -61,9 +64,12 @@ class GreenletSocket(EndingConnection):
                     if self._reader is not None:
                         self._reader.stop()
                 continue
-            except OSError:
+            except OSError as error:
+                if self._tls is not None:
+                    self.context.report_tls_failure(error, self)
                 data = b""
-            if not data:
+            self._after_reading()
+            if not data and self._sock is not None:
                 self._end_transport()
             return data
         return b""
@@ -123,12 +129,20 @@ class GreenletSocket(EndingConnection):
         finally:
             self._finish(opened)
 
+    def _begin_tls(self, context: Any) -> None:
+        """What comes next is TLS's; its handshake is part of reading the request."""
+        from lws_gevent.tls_transport import TlsTransport  # what it needs is for those alone who use it
+
+        self._sock = self._tls = TlsTransport(self._sock, context)
+
     def _answer_request(self) -> bool:
         """The opening handshake; whether the connection is open now."""
         try:
             self.limit_request(time.monotonic() + self.context.settings.handshake_timeout)
             if self.context.settings.proxy_protocol and not read_proxy_header(self):
                 return False
+            if self.context.settings.ssl is not None and self._sock is not None:
+                self._begin_tls(self.context.settings.ssl)
             received = read_head(self)
             if received is None:
                 return False

@@ -219,7 +219,8 @@ class Engine(Protocol):
 
         `request`: whose target it has as path and query; `head`: octets that were received behind the handshake, which
         are decoded first, in the hub's next turn; `role`: what we are; `address`: as accept() gives it, None: asked of
-        the system; `subprotocol`: what was agreed on; `answer`: octets that are written first. What the system refuses
+        the system; `subprotocol`: what was agreed on; `answer`: octets that are written first; `transport`: TLS over
+        the connection (see `lws_gevent.tls_transport`), which has the socket; `sock` is None. What the system refuses
         is raised as OSError; `sock` is closed then. Nothing blocks.
         """
 
