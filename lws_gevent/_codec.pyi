@@ -7,6 +7,7 @@ A payload given to this module is any bytes-like object of contiguous single oct
 
 from typing import Literal, final
 
+from lws_gevent.deflate import Deflate
 from lws_gevent.errors import ProtocolError
 from lws_gevent.frames import Role
 from lws_gevent.handshake import Request
@@ -41,11 +42,14 @@ class Protocol:
         max_fragments: int | None = None,
         auto_pong: bool = True,
         skip_utf8_validation: bool = False,
+        deflate: Deflate | None = None,
     ) -> None:
         """`role`: which end we are. `max_payload`: octets of one message, all its fragments together (None: no
         limit), else error 1009 as soon as a header says so; `max_fragments`: frames of one message (None or 0: no
         limit), else error 1008; `auto_pong`: pings are answered in `data_to_send`; `skip_utf8_validation`: invalid
-        text of the peer is not refused but delivered with U+FFFD."""
+        text of the peer is not refused but delivered with U+FFFD; `deflate`: permessage-deflate as it was negotiated
+        (RFC 7692), this connection's alone. `max_payload` then counts what a message inflates to; what cannot be
+        inflated is error 1007 (1011: memory ran out). It is closed when receiving has ended."""
 
     @property
     def buffered(self) -> int:
@@ -84,13 +88,15 @@ class Protocol:
         end; never after an error.
         """
 
-    def send_message(self, payload: _Octets, binary: bool) -> None:
-        """Appends a whole message. ValueError, and nothing appended: text that is not UTF-8, inside a fragmented
+    def send_message(self, payload: _Octets, binary: bool, compress: bool = False) -> None:
+        """Appends a whole message; `compress`: compressed, if that was negotiated. ValueError, and nothing appended:
+        text that is not UTF-8, inside a fragmented
         message, after the close frame."""
 
-    def send_fragment(self, payload: _Octets, fin: bool, binary: bool) -> None:
-        """Appends a piece of a message (RFC 6455 section 5.4); the first piece decides whether it is binary. A text
-        message is checked to be UTF-8 across its pieces. ValueError as for `send_message`."""
+    def send_fragment(self, payload: _Octets, fin: bool, binary: bool, compress: bool = False) -> None:
+        """Appends a piece of a message (RFC 6455 section 5.4); the first piece decides whether it is binary, and
+        whether it is compressed. A text message is checked to be UTF-8 across its pieces. ValueError as for
+        `send_message`."""
 
     def send_ping(self, payload: _Octets = b"") -> None:
         """Appends a ping. ValueError: more than 125 octets, after the close frame."""

@@ -35,11 +35,12 @@ cdef extern from "Python.h":
 
 
 cdef enum:
-    FIRST_RESERVE = 1024 * 1024  # what a message is given at first at most, however long it says it will be
-    STAGE = 4096                 # octets copied at a time out of what was received, to be decoded there
-    BY_REFERENCE = 16 * 1024     # from this size on an immutable payload is passed on instead of copied
-    KEYS_AT_ONCE = 1024          # octets of masking keys that are asked of the operating system at a time
-    PONGS_KEPT = 128             # answers to pings that wait to be sent before only the latest ping gets another one
+    FIRST_RESERVE = 1024 * 1024   # what a message is given at first at most, however long it says it will be
+    STAGE = 4096                  # octets copied at a time out of what was received, to be decoded there
+    BY_REFERENCE = 16 * 1024      # from this size on an immutable payload is passed on instead of copied
+    KEYS_AT_ONCE = 1024           # octets of masking keys that are asked of the operating system at a time
+    INFLATED_AT_ONCE = 64 * 1024  # compressed octets of a long frame that are inflated at a time
+    PONGS_KEPT = 128              # answers to pings that wait to be sent before only the latest ping gets another one
 
 
 # --- Memory -----------------------------------------------------------------------------------------------------------
@@ -270,6 +271,7 @@ cdef class Protocol:
     cdef object _queue               # deque of the chunks after that one; None: there has never been one
     cdef size_t _queued              # octets in _chunk and _queue
     cdef MessageAssembly _message    # the message that arrives in parts
+    cdef uint8_t _inflated_utf8      # of the compressed message that is being received
     cdef bint _eof, _eof_reported
     # sending
     cdef list _outgoing              # what goes out before _output, or None
@@ -279,11 +281,14 @@ cdef class Protocol:
     cdef bint _auto_pong
     cdef uint8_t _fragment_opcode    # of the fragmented message being sent; 0: none
     cdef uint8_t _fragment_utf8
+    cdef bint _fragment_compressed
+    cdef object _deflate             # permessage-deflate, when it was negotiated, or None
     cdef readonly bint close_sent, close_received
     cdef readonly int close_code
     cdef readonly str close_reason
 
-    def __init__(self, role, *, max_payload, max_fragments=None, auto_pong=True, skip_utf8_validation=False):
+    def __init__(self, role, *, max_payload, max_fragments=None, auto_pong=True, skip_utf8_validation=False,
+                 deflate=None):
         if role != LWS_SERVER and role != LWS_CLIENT:
             raise ValueError("role must be Role.SERVER or Role.CLIENT")
         if max_payload is not None and max_payload < 0:
@@ -291,6 +296,9 @@ cdef class Protocol:
         if max_fragments is not None and max_fragments < 0:
             raise ValueError("max_fragments must not be negative")
         lws_protocol_init(&self._receiver)
+        if deflate is not None:
+            self._receiver.flags |= LWS_COMPRESSION_NEGOTIATED
+        self._deflate = deflate
         self._limits.role = <uint8_t>(<int>role)
         self._limits.max_payload = UINT64_MAX if max_payload is None else <uint64_t>min(max_payload, UINT64_MAX)
         self._limits.max_fragments = 0 if max_fragments is None else <uint32_t>min(max_fragments, UINT32_MAX)
@@ -376,6 +384,13 @@ cdef class Protocol:
         self._chunk = None
         self._message = None
 
+    cdef int _end_receiving(self) except -1:
+        """After a close frame or an error: nothing more is received, and nothing more will be sent."""
+        self._drop_input()
+        if self._deflate is not None:
+            self._deflate.close()
+        return 0
+
     cdef int _advance(self, size_t count) except -1:
         """`count` octets of _chunk have been copied out of it."""
         self._offset += count
@@ -412,6 +427,17 @@ cdef class Protocol:
         cdef lws_event event
         cdef size_t count
         cdef uint8_t *place
+        cdef bytes part
+        if self._receiver.flags & LWS_MESSAGE_COMPRESSED:
+            count = min(<size_t>PyBytes_GET_SIZE(self._chunk) - self._offset, <size_t>INFLATED_AT_ONCE)
+            if count > self._receiver.frame_remaining:
+                count = <size_t>self._receiver.frame_remaining
+            # Without octets to begin with: bytes of a single one would be an object that everybody has.
+            part = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>count)
+            memcpy(PyBytes_AS_STRING(part), PyBytes_AS_STRING(self._chunk) + self._offset, count)
+            lws_protocol_receive(&self._receiver, &self._limits, <uint8_t *>PyBytes_AS_STRING(part), count, &event)
+            self._advance(count)
+            return self._inflate(part, event.opcode == LWS_TEXT, event.first, event.last)
         if self._message is None:
             self._message = MessageAssembly()
         place = self._message.reserve(_narrowed(self._receiver.frame_remaining))
@@ -424,13 +450,16 @@ cdef class Protocol:
             self._message.commit(count)
         self._advance(count)  # may free a chunk, never runs Python
         if event.kind == LWS_EVENT_DATA:
-            return self._finish_message(&event) if event.last else None
+            return self._finish_message(event.opcode == LWS_BINARY) if event.last else None
         return self._report(&event)
 
     cdef object _report(self, lws_event *event):
         """The Python event for one of the core's; None when it is only a part of a message."""
         cdef object payload
         if event.kind == LWS_EVENT_DATA:
+            if event.compressed:
+                payload = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length)
+                return self._inflate(payload, event.opcode == LWS_TEXT, event.first, event.last)
             if not (event.first and event.last):
                 return self._assemble(event)
             if event.opcode == LWS_TEXT:
@@ -459,17 +488,57 @@ cdef class Protocol:
             self._receiver.flags |= LWS_RECEIVE_ENDED  # a message must not go on with a hole in it
             self._drop_input()
             raise
-        return self._finish_message(event) if event.last else None
+        return self._finish_message(event.opcode == LWS_BINARY) if event.last else None
 
-    cdef object _finish_message(self, lws_event *event):
+    cdef object _inflate(self, bytes part, bint text, bint first, bint last):
+        """The event for the next octets of a compressed message; None: it is not complete yet. Runs Python."""
+        cdef bytes inflated
+        cdef const uint8_t *octets
+        cdef size_t length
+        cdef object room = None
+        if self._limits.max_payload != UINT64_MAX:
+            room = self._limits.max_payload - (0 if self._message is None else self._message.length)
+        try:
+            inflated = self._deflate.decompress(part, room, last)
+            octets = <const uint8_t *>PyBytes_AS_STRING(inflated)
+            length = <size_t>PyBytes_GET_SIZE(inflated)
+            if text and self._limits.validate_utf8:
+                self._inflated_utf8 = lws_utf8_check(LWS_UTF8_ACCEPT if first else self._inflated_utf8, octets, length)
+                if self._inflated_utf8 == LWS_UTF8_REJECT or (last and self._inflated_utf8 != LWS_UTF8_ACCEPT):
+                    return self._fail(ProtocolError(1007, "a text message is not UTF-8"))
+            if first and last:
+                payload = PyUnicode_DecodeUTF8(<const char *>octets, <Py_ssize_t>length, "replace") if text else inflated
+                return ("message", payload, not text)
+            if self._message is None:
+                self._message = MessageAssembly()
+            self._message.append(octets, length)
+        except ProtocolError as error:
+            return self._fail(error)
+        except Exception:  # MemoryError
+            return self._fail(ProtocolError(1011, "a compressed message could not be inflated"))
+        except:
+            self._receiver.flags |= LWS_RECEIVE_ENDED  # a message must not go on with a hole in it
+            self._end_receiving()
+            raise
+        return self._finish_message(not text) if last else None
+
+    cdef object _fail(self, object error):
+        """Fails the connection for what the C core cannot see."""
+        self._receiver.flags |= LWS_RECEIVE_ENDED
+        self._end_receiving()
+        self.close_code = error.close_code
+        self._eof_reported = True  # nothing follows an error
+        self._close(close_payload(self.close_code))
+        return ("error", error)
+
+    cdef object _finish_message(self, bint binary):
         cdef MessageAssembly message = self._message
-        cdef bint binary = event.opcode == LWS_BINARY
         self._message = None
         return ("message", message.finish(not binary), binary)
 
     cdef object _report_close(self, lws_event *event):
         cdef str reason = PyUnicode_DecodeUTF8(<const char *>event.data, <Py_ssize_t>event.length, NULL)
-        self._drop_input()
+        self._end_receiving()
         self.close_received = True
         self.close_code = event.code
         self.close_reason = reason
@@ -478,45 +547,54 @@ cdef class Protocol:
 
     cdef object _report_error(self, lws_event *event):
         cdef str problem = (<bytes>event.problem).decode("ascii")
-        self._drop_input()
-        self.close_code = event.code
-        self._eof_reported = True  # nothing follows an error
-        self._close(close_payload(event.code))
-        return ("error", (PayloadTooBig if event.code == 1009 else ProtocolError)(event.code, problem))
+        return self._fail((PayloadTooBig if event.code == 1009 else ProtocolError)(event.code, problem))
 
     # sending
 
-    def send_message(self, payload, bint binary):
+    def send_message(self, payload, bint binary, bint compress=False):
         """Appends a whole message. ValueError: inside a fragmented message, after the close frame, text that is not UTF-8."""
+        cdef uint8_t opcode = LWS_BINARY if binary else LWS_TEXT
         if self._fragment_opcode:
             raise ValueError("a fragmented message is not finished")
-        self._send_data(payload, LWS_BINARY if binary else LWS_TEXT, True, LWS_UTF8_ACCEPT)
+        self._send_data(payload, opcode, opcode, True, LWS_UTF8_ACCEPT, compress and self._deflate is not None)
 
-    def send_fragment(self, payload, bint fin, bint binary):
-        """Appends a piece of a message; the first one decides whether it is binary. ValueError as for send_message."""
+    def send_fragment(self, payload, bint fin, bint binary, bint compress=False):
+        """Appends a piece of a message; the first one decides whether it is binary and compressed. ValueError as for
+        send_message."""
         cdef uint8_t opcode = self._fragment_opcode
         cdef uint8_t kind = opcode if opcode else (LWS_BINARY if binary else LWS_TEXT)
         cdef uint8_t state = self._fragment_utf8 if opcode else LWS_UTF8_ACCEPT
         cdef int next_state
+        cdef bint compressed = self._fragment_compressed if opcode else compress and self._deflate is not None
         if opcode == 0 and fin:
-            self.send_message(payload, binary)
+            self.send_message(payload, binary, compress)
             return
-        next_state = self._send_data(payload, LWS_CONTINUATION if opcode else kind, fin, state, kind)
+        next_state = self._send_data(payload, LWS_CONTINUATION if opcode else kind, kind, fin, state, compressed)
         self._fragment_opcode = 0 if fin else kind
         self._fragment_utf8 = <uint8_t>next_state
+        self._fragment_compressed = compressed
 
-    cdef int _send_data(self, object payload, uint8_t opcode, bint fin, uint8_t utf8_state, uint8_t kind=0) except -1:
-        """Appends a data frame; the UTF-8 state after it. `kind`: of the message, when `opcode` is a continuation."""
+    cdef int _send_data(self, object payload, uint8_t opcode, uint8_t kind, bint fin, uint8_t utf8_state,
+                        bint compress) except -1:
+        """Appends a data frame of a message of `kind`; the UTF-8 state after it."""
         cdef Py_buffer view
+        cdef bytes octets, compressed
         self._refuse_after_close()
         _get_octets(payload, &view)
         try:
-            if (kind if kind else opcode) == LWS_TEXT:
+            if kind == LWS_TEXT:
                 utf8_state = lws_utf8_check(utf8_state, <const uint8_t *>view.buf, <size_t>view.len)
                 if utf8_state == LWS_UTF8_REJECT or (fin and utf8_state != LWS_UTF8_ACCEPT):
                     raise ValueError("the payload of a text message must be UTF-8")
-            self._append_frame(opcode, fin, <const uint8_t *>view.buf, <size_t>view.len,
-                               <bytes>payload if type(payload) is bytes else None)
+            if compress:
+                octets = <bytes>payload if type(payload) is bytes else PyBytes_FromStringAndSize(<char *>view.buf, view.len)
+                compressed = self._deflate.compress(octets, fin)
+                self._refuse_after_close()  # what is Python may have run any Python
+                self._append_frame(opcode, fin, opcode != LWS_CONTINUATION, <const uint8_t *>PyBytes_AS_STRING(compressed),
+                                   <size_t>PyBytes_GET_SIZE(compressed), compressed)
+            else:
+                self._append_frame(opcode, fin, False, <const uint8_t *>view.buf, <size_t>view.len,
+                                   <bytes>payload if type(payload) is bytes else None)
         finally:
             PyBuffer_Release(&view)
         return utf8_state
@@ -536,7 +614,7 @@ cdef class Protocol:
         try:
             if view.len > <Py_ssize_t>LWS_MAX_CONTROL_PAYLOAD:
                 raise ValueError("the payload of a control frame has at most 125 octets")
-            self._append_frame(opcode, True, <const uint8_t *>view.buf, <size_t>view.len, None)
+            self._append_frame(opcode, True, False, <const uint8_t *>view.buf, <size_t>view.len, None)
         finally:
             PyBuffer_Release(&view)
         return 0
@@ -548,7 +626,7 @@ cdef class Protocol:
 
     cdef int _close(self, bytes payload) except -1:
         if not self.close_sent:
-            self._append_frame(LWS_CLOSE, True, <const uint8_t *>PyBytes_AS_STRING(payload),
+            self._append_frame(LWS_CLOSE, True, False, <const uint8_t *>PyBytes_AS_STRING(payload),
                                <size_t>PyBytes_GET_SIZE(payload), None)
             self.close_sent = True
         return 0
@@ -558,7 +636,7 @@ cdef class Protocol:
             raise ValueError("nothing may be sent after the close frame")
         return 0
 
-    cdef int _append_frame(self, uint8_t opcode, bint fin, const uint8_t *payload, size_t length,
+    cdef int _append_frame(self, uint8_t opcode, bint fin, bint rsv1, const uint8_t *payload, size_t length,
                            bytes immutable) except -1:
         """Appends a frame whole or, when memory runs out, not at all. `immutable`: the object whose octets `payload` is."""
         cdef uint32_t key = 0
@@ -569,7 +647,7 @@ cdef class Protocol:
         cdef bint by_reference = immutable is not None and length >= BY_REFERENCE and not client
         if client:
             key = _new_masking_key()
-        header_length = lws_frame_write_header(header, opcode, fin, 0, length, &key if client else NULL)
+        header_length = lws_frame_write_header(header, opcode, fin, rsv1, length, &key if client else NULL)
         if self._output is None:
             self._output = MessageAssembly()
         if length > SIZE_MAX - LWS_MAX_HEADER:
@@ -599,7 +677,7 @@ cdef class Protocol:
         the latest is answered (RFC 6455 section 5.5.3)."""
         cdef bytes pong
         if self._pongs < PONGS_KEPT:
-            self._append_frame(LWS_PONG, True, <const uint8_t *>PyBytes_AS_STRING(payload),
+            self._append_frame(LWS_PONG, True, False, <const uint8_t *>PyBytes_AS_STRING(payload),
                                <size_t>PyBytes_GET_SIZE(payload), None)
             self._pongs += 1
             return 0

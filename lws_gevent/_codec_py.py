@@ -10,13 +10,16 @@ from __future__ import annotations
 import codecs
 import os
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsproto.frame_protocol import CloseReason, Frame, FrameDecoder, ParseFailed, XorMaskerSimple
 
 from lws_gevent._request_head_py import parse_request
 from lws_gevent.errors import PayloadTooBig, ProtocolError
 from lws_gevent.frames import MAX_CONTROL_PAYLOAD, CloseCode, Opcode, Role, close_code_is_valid, close_payload
+
+if TYPE_CHECKING:
+    from lws_gevent.deflate import Deflate
 
 __all__ = ["Protocol", "apply_mask", "encode_frame", "parse_request"]
 
@@ -103,16 +106,19 @@ class _Decoder(FrameDecoder):
     """wsproto's frame decoder behind our own judgement of each header, which is made once the header is complete and
     before any of the payload is looked at. Knows the message that the frames belong to."""
 
-    def __init__(self, role: Role, max_payload: int | None, max_fragments: int | None) -> None:
+    def __init__(self, role: Role, max_payload: int | None, max_fragments: int | None, compression: bool) -> None:
         super().__init__(client=role is Role.CLIENT)
         self.max_payload = max_payload
+        self.compression = compression  # permessage-deflate was negotiated
         self.max_fragments = max_fragments
         self.message_opcode = 0  # TEXT or BINARY while a message is being received, else 0
+        self.message_compressed = False
         self.message_length = 0  # payload octets that its frames' headers have announced so far
         self.fragments = 0
 
     def end_message(self) -> None:
         self.message_opcode = self.message_length = self.fragments = 0
+        self.message_compressed = False
 
     def parse_header(self) -> bool:
         octets = self.buffer.buffer
@@ -128,6 +134,7 @@ class _Decoder(FrameDecoder):
         self._judge_frame(octets[0], masked, length, extended)
         if octets[0] & 0x0F < 8:
             self._judge_message(octets[0], length)
+        octets[0] &= 0xBF  # RSV1 is not for wsproto
         if not super().parse_header():  # pragma: no cover - it has all it needs
             return False
         if masked and self.masker is not None:
@@ -137,10 +144,12 @@ class _Decoder(FrameDecoder):
     def _judge_frame(self, first: int, masked: bool, length: int, extended: int) -> None:
         """RFC 6455 sections 5.1, 5.2 and 5.5: what a frame must be by itself."""
         opcode = first & 0x0F
-        if first & 0x70:
+        if first & 0x30 or (first & 0x40 and not self.compression):
             raise ParseFailed("a reserved bit is set and no extension was negotiated")
         if opcode not in (0, 1, 2, 8, 9, 10):
             raise ParseFailed("unknown opcode")
+        if first & 0x40 and opcode not in (1, 2):
+            raise ParseFailed("RSV1 is allowed on the first frame of a message only")  # RFC 7692 section 6
         if opcode >= 8 and not first & 0x80:
             raise ParseFailed("a control frame is fragmented")
         if opcode >= 8 and (length > MAX_CONTROL_PAYLOAD or extended):
@@ -159,12 +168,18 @@ class _Decoder(FrameDecoder):
             raise ParseFailed("a continuation frame continues nothing")
         if opcode and self.message_opcode:
             raise ParseFailed("a new message begins inside another")
-        self.message_opcode = opcode or self.message_opcode
+        if opcode:
+            self.message_opcode = opcode
+            self.message_compressed = first & 0x40 != 0
         self.fragments += 1
         if self.max_fragments is not None and self.fragments > self.max_fragments:
             raise ParseFailed("a message has more than max_fragments frames", CloseReason.POLICY_VIOLATION)
         self.message_length += length
-        if self.max_payload is not None and self.message_length > self.max_payload:
+        if self.max_payload is None:
+            return
+        # What a compressed message inflates to is judged later; no compressor makes it that much longer.
+        limit = self.max_payload * 2 + 1024 if self.message_compressed else self.max_payload
+        if self.message_length > limit:
             raise ParseFailed("a message is longer than max_payload", CloseReason.MESSAGE_TOO_BIG)
 
 
@@ -180,7 +195,9 @@ class Protocol:
     __slots__ = (
         "_auto_pong",
         "_decoder",
+        "_deflate",
         "_eof",
+        "_fragment_compressed",
         "_fragment_opcode",
         "_fragment_utf8",
         "_message",
@@ -205,11 +222,13 @@ class Protocol:
         max_fragments: int | None = None,
         auto_pong: bool = True,
         skip_utf8_validation: bool = False,
+        deflate: Deflate | None = None,
     ) -> None:
         if (max_payload is not None and max_payload < 0) or (max_fragments is not None and max_fragments < 0):
             raise ValueError("max_payload and max_fragments must not be negative")
         self._role = Role(role)
-        self._decoder = _Decoder(self._role, max_payload, max_fragments or None)
+        self._decoder = _Decoder(self._role, max_payload, max_fragments or None, deflate is not None)
+        self._deflate = deflate
         self._auto_pong = auto_pong
         self._validate_utf8 = not skip_utf8_validation
         self._message: bytearray | None = None  # the message that is not complete yet
@@ -217,6 +236,7 @@ class Protocol:
         self._receive_ended = False  # a close frame or an error was reported
         self._eof: bool | None = False  # None: reported, or not to be reported
         self._fragment_opcode = 0  # of the message that send_fragment has begun; 0: none
+        self._fragment_compressed = False
         self._fragment_utf8 = _UTF8_DECODER()
         self._out: list[bytes] = []
         self._pongs = 0  # answers to pings in _out
@@ -252,7 +272,10 @@ class Protocol:
                     break
                 event = self._handle_frame(frame)
             except ParseFailed as failure:
-                return self._fail(int(failure.code), str(failure))
+                error = PayloadTooBig if int(failure.code) == CloseCode.MESSAGE_TOO_BIG else ProtocolError
+                return self._fail(error(int(failure.code), str(failure)))
+            except ProtocolError as failure:
+                return self._fail(failure)
             if event is not None:
                 return event
         if self._eof:
@@ -275,6 +298,8 @@ class Protocol:
         return self._handle_data(payload, frame.frame_finished and frame.message_finished)
 
     def _handle_data(self, payload: bytes, last: bool) -> tuple[Any, ...] | None:
+        if self._decoder.message_compressed:
+            payload = self._inflate(payload, last)
         text = self._decoder.message_opcode == Opcode.TEXT
         if self._message is None:
             if last:  # the whole message in one part: the common case
@@ -293,6 +318,16 @@ class Protocol:
         self._message = self._utf8 = None
         self._decoder.end_message()
         return ("message", self._text(message) if text else message, not text)
+
+    def _inflate(self, payload: bytes, last: bool) -> bytes:
+        assert self._deflate is not None
+        limit = self._decoder.max_payload
+        try:
+            return self._deflate.decompress(payload, None if limit is None else limit - len(self._message or b""), last)
+        except ProtocolError:
+            raise
+        except Exception:  # MemoryError
+            raise ProtocolError(CloseCode.INTERNAL_ERROR, "a compressed message could not be inflated") from None
 
     def _text(self, payload: bytes) -> str:
         try:
@@ -319,32 +354,37 @@ class Protocol:
         self._send_close_frame(code)  # RFC 6455 section 5.5.1: echo the code
         return ("close", self.close_code, reason)
 
-    def _fail(self, code: int, problem: str) -> tuple[Any, ...]:
+    def _fail(self, error: ProtocolError) -> tuple[Any, ...]:
         self._end_receiving()
         self._eof = None
-        self.close_code = code
-        self._send_close_frame(code)
-        error = PayloadTooBig if code == CloseCode.MESSAGE_TOO_BIG else ProtocolError
-        return ("error", error(code, problem))
+        self.close_code = error.close_code
+        self._send_close_frame(error.close_code)
+        return ("error", error)
 
     def _end_receiving(self) -> None:
         self._receive_ended = True
         self._decoder.buffer.buffer.clear()
         self._message = self._utf8 = None
+        if self._deflate is not None:
+            self._deflate.close()  # a close frame was sent, or will be at once: nothing more is compressed either
 
     # Sending
 
-    def send_message(self, payload: bytes | bytearray | memoryview, binary: bool) -> None:
-        """Queues a whole message. ValueError: after a close, inside a fragmented message, text that is not UTF-8."""
+    def send_message(self, payload: bytes | bytearray | memoryview, binary: bool, compress: bool = False) -> None:
+        """Queues a whole message, compressed when asked for and negotiated. ValueError: after a close, inside a
+        fragmented message, text that is not UTF-8."""
         if self._fragment_opcode:
             raise ValueError("a fragmented message is open: its last fragment comes first")
         octets = self._payload_to_send(payload)
         if not binary:
             octets.decode("utf-8")  # UnicodeDecodeError is a ValueError
-        self._append_data(octets, Opcode.BINARY if binary else Opcode.TEXT, True)
+        self._append_data(octets, Opcode.BINARY if binary else Opcode.TEXT, True, compress)
 
-    def send_fragment(self, payload: bytes | bytearray | memoryview, fin: bool, binary: bool) -> None:
-        """Queues one fragment of a message (RFC 6455 section 5.4); the first one decides between text and binary.
+    def send_fragment(
+        self, payload: bytes | bytearray | memoryview, fin: bool, binary: bool, compress: bool = False
+    ) -> None:
+        """Queues one fragment of a message (RFC 6455 section 5.4); the first one decides between text and binary, and
+        whether the message is compressed.
 
         Text is checked to be UTF-8 over all its fragments; ValueError as for `send_message`.
         """
@@ -357,7 +397,10 @@ class Protocol:
             except ParseFailed:
                 self._fragment_utf8.setstate(before)
                 raise ValueError("the payload of a text message must be UTF-8") from None
-        self._append_data(octets, Opcode.CONTINUATION if self._fragment_opcode else Opcode(kind), fin)
+        if not self._fragment_opcode:
+            self._fragment_compressed = compress
+        opcode = Opcode.CONTINUATION if self._fragment_opcode else Opcode(kind)
+        self._append_data(octets, opcode, fin, self._fragment_compressed)
         self._fragment_opcode = 0 if fin else kind
 
     def send_ping(self, payload: bytes | bytearray | memoryview = b"") -> None:
@@ -385,15 +428,19 @@ class Protocol:
         self._pong_index = None
         return out
 
-    def _frame(self, payload: bytes, opcode: Opcode, fin: bool = True) -> bytes:
+    def _frame(self, payload: bytes, opcode: Opcode, fin: bool = True, rsv1: bool = False) -> bytes:
         # A fresh key for every frame, from the system's random source (RFC 6455 section 5.3).
-        return encode_frame(payload, opcode, fin, False, os.urandom(4) if self._role else None)
+        return encode_frame(payload, opcode, fin, rsv1, os.urandom(4) if self._role else None)
 
-    def _append_data(self, octets: bytes, opcode: Opcode, fin: bool) -> None:
+    def _append_data(self, octets: bytes, opcode: Opcode, fin: bool, compress: bool) -> None:
+        rsv1 = False
+        if compress and self._deflate is not None:
+            octets = self._deflate.compress(octets, fin)
+            rsv1 = opcode != Opcode.CONTINUATION  # RFC 7692 section 6.1
         if self._role is Role.SERVER and len(octets) >= _BY_REFERENCE:
-            self._out += (_frame_header(len(octets), opcode, fin, False, False), octets)
+            self._out += (_frame_header(len(octets), opcode, fin, rsv1, False), octets)
         else:
-            self._out.append(self._frame(octets, opcode, fin))
+            self._out.append(self._frame(octets, opcode, fin, rsv1))
 
     def _send_control(self, payload: bytes | bytearray | memoryview, opcode: Opcode) -> None:
         octets = self._payload_to_send(payload)

@@ -10,7 +10,6 @@ import argparse
 import os
 import signal
 import sys
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -18,7 +17,7 @@ import gevent
 from gevent.event import Event
 
 import lws_gevent
-from lws_gevent import codec, engines
+from lws_gevent import codec, deflate, engines
 from lws_gevent._version import __version__
 from lws_gevent.cli_page import page
 
@@ -144,7 +143,7 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         in_use = _in_use(engines.choose("auto").name)
-        print(f"{PROGRAM} {__version__}: {in_use}, deflate zlib {zlib.ZLIB_RUNTIME_VERSION}")
+        print(f"{PROGRAM} {__version__}: {in_use}, deflate {deflate.library()}")
         parser.exit(0)
 
 

@@ -72,13 +72,15 @@ class SentFrame(NamedTuple):
     payload: bytes
     fin: bool
     key: bytes | None
+    rsv1: bool = False
 
 
-def decode(data: bytes) -> list[SentFrame]:
-    """All frames of `data`, by RFC 6455 section 5.2 directly; they must be complete and in their shortest form."""
+def decode(data: bytes, rsv1: bool = False) -> list[SentFrame]:
+    """All frames of `data`, by RFC 6455 section 5.2 directly; they must be complete and in their shortest form. `rsv1`:
+    whether RSV1 may be set."""
     frames = []
     while data:
-        assert not data[0] & 0x70, "reserved bits"
+        assert not data[0] & (0x30 if rsv1 else 0x70), "reserved bits"
         length, position = data[1] & 0x7F, 2
         if length >= 126:
             position = 4 if length == 126 else 10
@@ -90,7 +92,8 @@ def decode(data: bytes) -> list[SentFrame]:
             position += 4
         payload = data[position : position + length]
         assert len(payload) == length, "incomplete"
-        frames.append(SentFrame(data[0] & 15, xor(payload, key) if key else payload, bool(data[0] & 0x80), key))
+        plain_payload = xor(payload, key) if key else payload
+        frames.append(SentFrame(data[0] & 15, plain_payload, bool(data[0] & 0x80), key, bool(data[0] & 0x40)))
         data = data[position + length :]
     return frames
 

@@ -193,7 +193,7 @@ def test_version_names_engine_codec_loop_and_deflate_library() -> None:
         assert process.wait() == 0
         pattern = (
             rf"lws-gevent {re.escape(package.__version__)}: engine (parked|greenlet), codec python, "
-            r"loop \S+ \(gevent \S+\), deflate zlib \S+\n"
+            r"loop \S+ \(gevent \S+\), deflate (isal|zlib) \S+\n"
         )
         assert re.fullmatch(pattern, process.output.decode())
 

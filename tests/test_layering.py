@@ -30,6 +30,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (1, "lws_gevent.proxy_protocol"),
     (1, "lws_gevent.forwarded"),
     (1, "lws_gevent.extensions"),
+    (1, "lws_gevent.deflate"),
     (1, "lws_gevent._codec"),
     (1, "lws_gevent._request_head_py"),
     (1, "lws_gevent._codec_py"),
@@ -65,7 +66,7 @@ FORBIDDEN_BELOW_2 = frozenset(
 #: Which packages of others each layer may import.
 OTHERS = {
     0: frozenset[str](),
-    1: frozenset({"wsproto", "h11"}),
+    1: frozenset({"wsproto", "h11", "isal"}),
     2: frozenset({"gevent", "greenlet"}),
     3: frozenset({"gevent", "greenlet"}),
     4: frozenset({"gevent", "greenlet"}),

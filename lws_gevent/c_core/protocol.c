@@ -86,15 +86,27 @@ static size_t take_control_frame(lws_protocol *protocol, const lws_frame *frame,
     return length;
 }
 
+/* Octets of payload that a message's frames may announce. DEFLATE makes nothing longer by more than an eighth and a bit, unless
+ * a peer flushes every few octets: what a compressed message inflates to is limited by whoever inflates it, this only
+ * ends what cannot be meant. */
+static uint64_t most_octets(const lws_limits *limits, int compressed) {
+    if (!compressed)
+        return limits->max_payload;
+    return limits->max_payload > (UINT64_MAX - 1024) / 2 ? UINT64_MAX : 2 * limits->max_payload + 1024;
+}
+
 /* Begins a data frame; 0, or the close code to fail with. */
 static uint16_t begin_data_frame(lws_protocol *protocol, const lws_limits *limits, const lws_frame *frame,
                                  const char **problem) {
+    const int compressed =
+        frame->opcode == LWS_CONTINUATION ? protocol->flags & LWS_MESSAGE_COMPRESSED : frame->rsv & 4;
+
     if (limits->max_fragments && protocol->fragments >= limits->max_fragments) {
         *problem = "too many fragments in a message";
         return 1008;
     }
-    /* message_length never exceeds max_payload, so this cannot wrap */
-    if (frame->payload_length > limits->max_payload - protocol->message_length) {
+    /* message_length never exceeds that, so this cannot wrap */
+    if (frame->payload_length > most_octets(limits, compressed) - protocol->message_length) {
         *problem = "message too big";
         return 1009;
     }
@@ -107,7 +119,7 @@ static uint16_t begin_data_frame(lws_protocol *protocol, const lws_limits *limit
     set_flag(protocol, LWS_FRAME_MASKED, frame->masked);
     if (frame->opcode != LWS_CONTINUATION) {
         protocol->opcode = frame->opcode;
-        set_flag(protocol, LWS_MESSAGE_COMPRESSED, frame->rsv & 4);
+        set_flag(protocol, LWS_MESSAGE_COMPRESSED, compressed);
     }
     return 0;
 }

@@ -15,7 +15,8 @@ enum lws_role { LWS_SERVER = 0, LWS_CLIENT = 1 };
 
 /* What is the same for every connection of a server; shared, never copied into a connection. */
 typedef struct {
-    uint64_t max_payload;   /* octets of one message, fragments together, as on the wire; UINT64_MAX: no limit */
+    uint64_t max_payload;   /* octets of one message, fragments together; UINT64_MAX: no limit. A compressed one may have twice as many
+                               and 1024 on the wire: what it inflates to is the caller's to limit */
     uint32_t max_fragments; /* frames of one message; 0: no limit */
     uint8_t role;           /* enum lws_role: ours */
     uint8_t validate_utf8;

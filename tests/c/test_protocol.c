@@ -220,6 +220,22 @@ static void conversations(void) {
     add(&o, FIN | 9, "", 0);
     add(&o, FIN, TEXT("b"));
     gives(&o, limits, LWS_COMPRESSION_NEGOTIATED, "text*:\xFF text:plain ping: binary*:ab ");
+    /* on the wire, max_payload leaves room for what DEFLATE cannot make smaller */
+    other = limits;
+    other.max_payload = 10;
+    char long_payload[1045] = "";
+    memset(long_payload, 'z', sizeof long_payload);
+    o.length = 0;
+    add(&o, 64 | 2, long_payload, 44);
+    add(&o, FIN, long_payload, 1000);
+    add(&o, FIN | 64 | 2, long_payload, 1045);
+    char accepted[1100] = "binary*:";
+    memset(accepted + 8, 'z', 1044);
+    strcpy(accepted + 8 + 1044, " error:1009 ");
+    gives(&o, other, LWS_COMPRESSION_NEGOTIATED, accepted);
+    o.length = 0;
+    add(&o, FIN | 2, long_payload, 11);
+    gives(&o, other, LWS_COMPRESSION_NEGOTIATED, "error:1009 ");
     o.length = 0;
     add(&o, 64 | 2, TEXT("a"));
     add(&o, FIN | 64, TEXT("b"));
