@@ -104,12 +104,12 @@ class Deflate:
     """
 
     __slots__ = (
-        "_compress_bits",
+        "compress_bits",
         "_compressor",
         "_history",
         "_inflate_bits",
         "_inflater",
-        "_keeps_context",
+        "keeps_context",
         "_last_octet",
         "_shared",
     )
@@ -119,8 +119,10 @@ class Deflate:
         client = (parameters.client_no_context_takeover, parameters.client_max_window_bits)
         ours, theirs = (client, server) if role == Role.CLIENT else (server, client)
         self._shared = shared
-        self._keeps_context = not ours[0]
-        self._compress_bits = ours[1]
+        #: Whether what we send is compressed with what was sent before; if not, any payload of our window will do.
+        self.keeps_context = not ours[0]
+        #: The window that we compress with, 9 to 15.
+        self.compress_bits = ours[1]
         self._inflate_bits = theirs[1]
         self._compressor: Any = None  # ours alone, and only with context takeover
         self._history: bytes | None = None if theirs[0] else b""  # the peer's window; None: it keeps none
@@ -134,15 +136,15 @@ class Deflate:
         """
         if not len(data):  # there is nothing to flush; section 7.2.3.6
             return b"\x00" if fin else b""
-        if self._keeps_context:
+        if self.keeps_context:
             # A context that has seen what is never sent must not be used again, whatever ends this call.
             compressor, self._compressor = self._compressor, None
             if compressor is None:
-                compressor = self._shared.new_compressor(self._compress_bits)
+                compressor = self._shared.new_compressor(self.compress_bits)
             compressed: bytes = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
             self._compressor = compressor
         else:
-            compressed = self._shared.compress(data, self._compress_bits)
+            compressed = self._shared.compress(data, self.compress_bits)
         return compressed[:-4] if fin else compressed
 
     def decompress(self, data: bytes | bytearray | memoryview, max_length: int | None, fin: bool) -> bytes:
