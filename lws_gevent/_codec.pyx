@@ -513,7 +513,8 @@ cdef class Protocol:
                 self._message = MessageAssembly()
             self._message.append(octets, length)
         except ProtocolError as error:
-            return self._fail(error)
+            # Another one: the traceback of this one holds what was inflated, for as long as somebody keeps the error.
+            return self._fail(type(error)(error.close_code, error.problem))
         except Exception:  # MemoryError
             return self._fail(ProtocolError(1011, "a compressed message could not be inflated"))
         except:

@@ -275,7 +275,8 @@ class Protocol:
                 error = PayloadTooBig if int(failure.code) == CloseCode.MESSAGE_TOO_BIG else ProtocolError
                 return self._fail(error(int(failure.code), str(failure)))
             except ProtocolError as failure:
-                return self._fail(failure)
+                # Another one: the traceback of this one holds what was inflated, for as long as somebody keeps it.
+                return self._fail(type(failure)(failure.close_code, failure.problem))
             if event is not None:
                 return event
         if self._eof:

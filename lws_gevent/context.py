@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gevent import GreenletExit, get_hub
 
-from lws_gevent import handshake
+from lws_gevent import extensions, handshake
 from lws_gevent.access_log import AccessLog
 from lws_gevent.codec import Codec
 from lws_gevent.errors import ConnectionClosed, HandshakeError, LwsError, ProtocolError
 from lws_gevent.events import EventEmitter, arity_of
+from lws_gevent.extensions import DeflateParameters
+from lws_gevent.frames import Role
 from lws_gevent.handshake import Headers, Request
 from lws_gevent.options import Settings
 
 if TYPE_CHECKING:
+    from lws_gevent.deflate import Deflate, Deflaters
     from lws_gevent.engines.interface import Engine, Socket, Subscriptions
     from lws_gevent.proxy_protocol import ProxyHeader
 
@@ -50,9 +53,14 @@ class Decision(NamedTuple):
     accept: bool
     response: bytes
     subprotocol: str | None = None
-    extensions: str = ""
+    deflate: DeflateParameters | None = None
     #: What `response` says, when it refuses for a reason of ours.
     error: HandshakeError | None = None
+
+    @property
+    def extensions(self) -> str:
+        """The value of Sec-WebSocket-Extensions that was agreed on; ``""`` for none."""
+        return "" if self.deflate is None else self.deflate.header()
 
 
 class Context:
@@ -63,6 +71,7 @@ class Context:
         "_subprotocol_arity",
         "access_log",
         "codec",
+        "deflaters",
         "emitter",
         "engine",
         "settings",
@@ -79,6 +88,12 @@ class Context:
         self.topics: Subscriptions | None = None
         #: None when there is none.
         self.access_log = None if settings.access_log is False else AccessLog(settings.access_log)
+        #: What compressed connections share; None when nothing is compressed.
+        self.deflaters: Deflaters | None = None
+        if settings.per_message_deflate is not None:
+            from lws_gevent.deflate import Deflaters  # a library that only those who compress pay for
+
+            self.deflaters = Deflaters(settings.per_message_deflate)
         self._origin_arity = arity_of(settings.origins) if callable(settings.origins) else 0
         self._subprotocol_arity = arity_of(settings.subprotocols) if callable(settings.subprotocols) else 0
 
@@ -207,6 +222,10 @@ class Context:
         if self._is_full():
             return _refuse(503, "too many connections")
         try:
+            deflate = self._negotiate_deflate(request.headers)
+        except ValueError as error:
+            return _refuse(400, str(error))
+        try:
             if not self._origin_is_allowed(request.headers):
                 return _refuse(403, "this origin is not allowed")
             refused = None if socket is None else self._ask_upgrade_listeners(socket, request)
@@ -218,7 +237,8 @@ class Context:
             return _refuse(500, "internal error")
         if self._is_full():
             return _refuse(503, "too many connections")
-        return Decision(True, handshake.upgrade_response(request, subprotocol), subprotocol)
+        agreed = None if deflate is None else deflate.header()
+        return Decision(True, handshake.upgrade_response(request, subprotocol, agreed), subprotocol, deflate)
 
     def _is_full(self) -> bool:
         limit = self.settings.max_connections
@@ -292,6 +312,24 @@ class Context:
         if chosen is not None and chosen not in offered:
             raise ValueError(f"option 'subprotocols' chose {chosen!r}, which the client does not offer")
         return chosen
+
+    # --- compression --------------------------------------------------------------------------------------------------
+
+    def _negotiate_deflate(self, headers: Headers) -> DeflateParameters | None:
+        """ValueError: the header is malformed. Without the option it is not looked at."""
+        settings = self.settings.per_message_deflate
+        if settings is None:
+            return None
+        offers = headers.get_all("Sec-WebSocket-Extensions")
+        return extensions.negotiate(offers, settings) if offers else None
+
+    def new_deflate(self, parameters: DeflateParameters | None, role: Role) -> Deflate | None:
+        """What compresses on a connection whose peers have agreed on these parameters; None when they did not."""
+        if parameters is None or self.deflaters is None:
+            return None
+        from lws_gevent.deflate import Deflate
+
+        return Deflate(parameters, role, self.deflaters)
 
 
 def http_response(method: str, status: int, headers: Any, body: bytes | str) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from lws_gevent.access_log import Logger
+from lws_gevent.extensions import PerMessageDeflate
 from lws_gevent.handshake import is_token
 from lws_gevent.tls import TlsOptions, server_context
 
@@ -35,7 +36,7 @@ _Check = Callable[[str, Any], Any]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 #: Options that api.md promises and a later version brings; asking for one must not be taken for a slip of the pen.
-_LATER = frozenset({"buffer_size", "per_message_deflate", "workers", "wsgi"})
+_LATER = frozenset({"buffer_size", "workers", "wsgi"})
 
 
 def _wrong_type(name: str, expected: str, value: object) -> TypeError:
@@ -168,6 +169,29 @@ def _access_log(name: str, value: Any) -> Any:
     raise _wrong_type(name, "a bool, a logger or a callable", value)
 
 
+def _deflate(name: str, value: Any) -> Any:
+    """None for no compression."""
+    if value is False or value is None:
+        return None
+    if value is True:
+        return PerMessageDeflate()
+    if isinstance(value, PerMessageDeflate):
+        return value
+    if not isinstance(value, Mapping):
+        raise _wrong_type(name, "a bool, a PerMessageDeflate or a mapping of its settings", value)
+    for setting in value:
+        if setting not in _deflate_names:
+            known = ", ".join(sorted(_deflate_names))
+            raise TypeError(f"option {name!r} has an unknown setting {setting!r}: known are {known}")
+    try:
+        return PerMessageDeflate(**value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"option {name!r}: {error}") from None
+
+
+_deflate_names = frozenset(field.name for field in dataclasses.fields(PerMessageDeflate))
+
+
 def _option(default: Any, check: _Check) -> Any:
     return dataclasses.field(default=default, metadata={"check": check})
 
@@ -204,6 +228,7 @@ class ServerOptions(TypedDict, total=False):
     forwarded_header: Literal["X-Forwarded-For", "Forwarded"]
     access_log: bool | Logger | Callable[[str], object]
     ssl: SSLContext | TlsOptions | None
+    per_message_deflate: bool | Mapping[str, Any] | PerMessageDeflate | None
     auto_pong: bool
     skip_utf8_validation: bool
     own_close_event: bool
@@ -245,6 +270,7 @@ class Settings:
     # Whom to let in, and what to speak.
     origins: Origins | None = _option(None, _origins)
     subprotocols: Subprotocols | None = _option(None, _subprotocols)
+    per_message_deflate: PerMessageDeflate | None = _option(False, _deflate)
     # Whom connections come from, behind proxies.
     proxy_protocol: bool | Networks = _option(False, _true_or_networks)
     trusted_proxies: Networks | None = _option(None, _networks)
@@ -304,7 +330,8 @@ _portable = {_portable_name(name): name for name in _names | _LATER}
 
 
 def from_portable(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The same options under their Python names, from a mapping with the camelCase names of node-lws.
+    """The same options under their Python names, from a mapping with the camelCase names of node-lws; the settings in
+    ``perMessageDeflate`` have such names too.
 
     TypeError for a name that is no option.
     """

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lws_gevent.codec import load
 from lws_gevent.frames import Opcode
+
+if TYPE_CHECKING:
+    from lws_gevent.deflate import Deflate
 
 __all__ = ["Prepared", "message_payload"]
 
@@ -31,14 +34,15 @@ def message_payload(message: str | bytes | bytearray | memoryview) -> bytes:
 
 
 class Prepared:
-    """One message, immutable, and its complete server frame, encoded at most once per kind.
+    """One message, immutable, and its complete server frame, encoded (and compressed) at most once per kind.
 
     `payload`: the octets; `binary`: the kind that it is sent as unless the sender says otherwise. May be sent any
-    number of times, to any connection, from any greenlet. Clients must mask each frame with a fresh key (RFC 6455
-    section 5.3), so on a client connection it saves only the encoding of text.
+    number of times, to any connection, from any greenlet. It is compressed once for all connections whose window has
+    the same size; one that keeps its context compresses every message for itself. Clients must mask each frame with a
+    fresh key (RFC 6455 section 5.3), so on a client connection it saves only the encoding of text.
     """
 
-    __slots__ = ("_encode_frame", "_frames", "_text_is_valid", "binary", "payload")
+    __slots__ = ("_compressed", "_encode_frame", "_frames", "_text_is_valid", "binary", "payload")
 
     payload: bytes
     binary: bool
@@ -56,8 +60,10 @@ class Prepared:
         self._set("binary", not is_text if binary is None else bool(binary))
         self._set("_encode_frame", load().encode_frame if encode_frame is None else encode_frame)
         self._set("_frames", [None, None])
+        self._set("_compressed", {})
         self._set("_text_is_valid", [is_text])
-        self.frame()
+        if not self.binary:
+            self.check_text()
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -78,6 +84,21 @@ class Prepared:
                 self.check_text()
             opcode = Opcode.BINARY if binary else Opcode.TEXT
             frame = frames[binary] = self._encode_frame(self.payload, opcode)  # type: ignore[attr-defined]
+        return frame
+
+    def compressed_frame(self, deflate: Deflate, binary: bool | None = None) -> bytes:
+        """As `frame`, compressed for a connection that keeps no context (RFC 7692 section 7.2.1), and for every other
+        one with the same window."""
+        binary = self.binary if binary is None else bool(binary)
+        frames: dict[tuple[int, bool], bytes] = self._compressed  # type: ignore[attr-defined]
+        frame = frames.get((deflate.compress_bits, binary))
+        if frame is None:
+            if not binary:
+                self.check_text()
+            opcode = Opcode.BINARY if binary else Opcode.TEXT
+            payload = deflate.compress(self.payload)
+            frame = self._encode_frame(payload, opcode, True, True)  # type: ignore[attr-defined]
+            frames[deflate.compress_bits, binary] = frame
         return frame
 
     def check_text(self) -> None:

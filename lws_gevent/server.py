@@ -89,11 +89,12 @@ class Server(Endpoint, StreamServer):
         if hasattr(listener, "accept") and "backlog" in given:
             raise TypeError("option 'backlog' is of no use with a socket that is listening already")
         engine = self.settings.engine
-        if self.settings.ssl is not None and engine == "auto":
-            engine = "greenlet"  # for now
+        for name in ("ssl", "per_message_deflate"):  # for now
+            if getattr(self.settings, name) is not None:
+                engine = "greenlet" if engine == "auto" else engine
+                if engine == "parked":
+                    raise TypeError(f"option {name!r} needs engine='greenlet' for now")
         engine_class = engines.choose(engine)
-        if self.settings.ssl is not None and engine_class.name == "parked":
-            raise TypeError("option 'ssl' needs engine='greenlet' for now")
         if spawn is None:
             raise TypeError("spawn=None would run handlers in the hub, where nothing may block")
         if spawn != "default" and engine_class.name != "greenlet":
@@ -193,7 +194,14 @@ class Server(Endpoint, StreamServer):
         return self._context.negotiate(parsed), parsed, rest
 
     def _adopt(self, socket: Any, decision: Decision, request: Request, octets: bytes) -> Socket:
-        return self._engine.adopt(socket, request, octets, subprotocol=decision.subprotocol, answer=decision.response)
+        return self._engine.adopt(
+            socket,
+            request,
+            octets,
+            subprotocol=decision.subprotocol,
+            deflate=decision.deflate,
+            answer=decision.response,
+        )
 
     def _use_hub(self) -> None:
         """The hub of the calling thread is the server's, if it has none yet. RuntimeError when it has another."""

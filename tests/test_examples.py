@@ -89,6 +89,22 @@ def test_wsgi_callbacks() -> None:
         caught.value.close()
 
 
+def test_compression() -> None:
+    with example("compression.py") as address:
+        for compression, lines in (("deflate", "10000"), (None, "10")):
+            with connect(address, compression=compression) as client:
+                agreed = "permessage-deflate; " if compression else "no compression"
+                assert client.recv(10).startswith(f"agreed: {agreed}")
+                client.send("many")
+                assert client.recv(10) == "How many lines?"
+                client.send(lines)
+                text = client.recv(10)
+                assert text.count("\n") == int(lines)
+                match = re.fullmatch(r"(\d+) characters, (\d+) octets on the wire", client.recv(10))
+                assert match and int(match[1]) == len(text)
+                assert int(match[2]) < len(text) / 3 if compression else int(match[2]) > len(text)
+
+
 def test_blocking_style() -> None:
     from websockets.exceptions import ConnectionClosedOK
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Any
 
@@ -83,6 +84,31 @@ class TestParsing:
         with pytest.raises(ValueError, match="Sec-WebSocket-Extensions") as raised:
             parse_extensions(value)
         assert "foo" not in str(raised.value), "what the peer sent does not belong into a message"
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            'x; y="' + "\\x" * 1_000_000,
+            'x; y="' + "\\x" * 1_000_000 + '"',
+            'x; y="' + "z" * 2_000_000,
+            "x" + " " * 2_000_000 + "y",
+            "x" + "; a=1" * 400_000,
+            "x" + "; a" * 700_000 + ";",
+            "x; a" + " " * 2_000_000 + "=",
+            "permessage-deflate; x, " * 100_000,
+            "," * 2_000_000,
+            "," + " " * 2_000_000,
+            "x" * 2_000_000 + "(",
+            "permessage-deflate" + "; client_max_window_bits" * 100_000,
+        ],
+        ids=lambda value: value[:10] + value[-10:],
+    )
+    def test_the_time_is_linear(self, value: str) -> None:
+        # Each takes the blink of an eye. Quadratic time would be that of some 10 ** 12 steps.
+        with contextlib.suppress(ValueError):
+            negotiate(value, DEFAULTS)
+        with contextlib.suppress(ValueError):
+            agreed(value, DEFAULTS)
 
 
 class TestSettings:

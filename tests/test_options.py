@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from lws_gevent.extensions import PerMessageDeflate
 from lws_gevent.options import ServerOptions, Settings, from_portable
 
 
@@ -68,12 +69,31 @@ def test_type_checkers_are_told_of_every_option() -> None:
         ("access_log", "access.log", TypeError),
         ("access_log", None, TypeError),
         ("subprotocols", ["with space"], ValueError),
+        ("per_message_deflate", 1, TypeError),
+        ("per_message_deflate", "on", TypeError),
+        ("per_message_deflate", {"windowBits": 9}, TypeError),
+        ("per_message_deflate", {"level": "9"}, TypeError),
+        ("per_message_deflate", {"server_max_window_bits": 8}, ValueError),
         ("auto_pong", 1, TypeError),
     ],
 )
 def test_a_wrong_option_is_refused_by_name(name: str, value: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=name):
         Settings.from_options({name: value})
+
+
+def test_compression_is_off_on_or_described() -> None:
+    assert Settings().per_message_deflate is None
+    assert Settings(per_message_deflate=False).per_message_deflate is None  # type: ignore[arg-type]
+    assert Settings(per_message_deflate=True).per_message_deflate == PerMessageDeflate()  # type: ignore[arg-type]
+    given = PerMessageDeflate(level=1)
+    assert Settings(per_message_deflate=given).per_message_deflate is given
+    assert Settings(per_message_deflate={"level": 1}).per_message_deflate == given  # type: ignore[arg-type]
+    assert Settings.from_options(
+        from_portable({"perMessageDeflate": {"serverMaxWindowBits": 9, "memLevel": 1}})
+    ).per_message_deflate == PerMessageDeflate(server_max_window_bits=9, mem_level=1)
+    with pytest.raises(TypeError, match="per_message_deflate.*server_window"):
+        Settings.from_options(from_portable({"perMessageDeflate": {"serverWindow": 9}}))
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -47,6 +47,32 @@ def test_each_kind_is_encoded_at_most_once() -> None:
     assert prepared.frame() is prepared.frame(False)
 
 
+class Compressing:
+    """In place of a connection's Deflate."""
+
+    def __init__(self, compress_bits: int) -> None:
+        self.compress_bits = compress_bits
+        self.calls = 0
+
+    def compress(self, data: bytes) -> bytes:
+        self.calls += 1
+        return b"%d:" % self.compress_bits + data
+
+
+def test_it_is_compressed_at_most_once_for_each_window_and_kind(codec: Codec) -> None:
+    prepared = Prepared("x", encode_frame=codec.encode_frame)
+    narrow, wide, other = Compressing(9), Compressing(15), Compressing(15)
+    for _ in range(2):
+        assert prepared.compressed_frame(narrow) == encode(1, b"9:x", rsv=4, mask=False)  # type: ignore[arg-type]
+        for deflate in (wide, other):
+            assert prepared.compressed_frame(deflate) == encode(1, b"15:x", rsv=4, mask=False)  # type: ignore[arg-type]
+        assert prepared.compressed_frame(narrow, True) == encode(2, b"9:x", rsv=4, mask=False)  # type: ignore[arg-type]
+    assert (narrow.calls, wide.calls, other.calls) == (2, 1, 0)
+    assert prepared.frame() == encode(1, b"x", mask=False)
+    with pytest.raises(ValueError):
+        Prepared(b"\xff").compressed_frame(wide, False)  # type: ignore[arg-type]
+
+
 def test_the_codec_in_use_is_the_default() -> None:
     assert Prepared("hello").frame() == b"\x81\x05hello"
 

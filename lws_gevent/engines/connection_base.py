@@ -23,6 +23,7 @@ from lws_gevent.inbox import Inbox
 from lws_gevent.waiting_senders import WaitingSenders
 
 if TYPE_CHECKING:
+    from lws_gevent.deflate import Deflate
     from lws_gevent.engines.greenlet import GreenletEngine
 
 __all__ = ["AHEAD_EVENTS", "CLOSED", "CLOSING", "CONNECTING", "OPEN", "WRONG_THREAD", "ConnectionBase"]
@@ -47,6 +48,7 @@ class ConnectionBase(Socket):
         "_corks",
         "_data",
         "_deaf",
+        "_deflate",
         "_engine",
         "_eof",
         "_events",
@@ -118,6 +120,7 @@ class ConnectionBase(Socket):
         self._failed = False  # end the TCP connection as soon as everything is written
         # Reading.
         self._protocol: Any = None
+        self._deflate: Deflate | None = None  # what compresses, when that was agreed on
         self._reader: Any = self._loop.io(self.fd, 1)
         self._reading = False
         self._eof = False

@@ -42,7 +42,7 @@ class SendingConnection(ConnectionBase):
             payload.decode("utf-8")  # UnicodeDecodeError is a ValueError
         if not self._has_room() and not self._make_room(message, binary):
             return False
-        self._protocol.send_message(payload, binary)
+        self._protocol.send_message(payload, binary, self._is_compressed(len(payload), compress))
         self._sent()
         return True
 
@@ -51,18 +51,37 @@ class SendingConnection(ConnectionBase):
         self._check_open()
         if not isinstance(prepared, Prepared):
             raise TypeError(f"send_prepared() sends what prepare_buffer() has made, not {type(prepared).__name__}")
-        frame = prepared.frame(binary)
+        binary = prepared.binary if binary is None else bool(binary)
+        if not binary:
+            prepared.check_text()
         if self._fragment_binary is not None:
             raise ValueError("a fragmented message is open: its last fragment comes first")
-        binary = prepared.binary if binary is None else bool(binary)
         if not self._has_room() and not self._make_room(prepared.payload, binary):
             return False
-        self._collect()
-        self._out.extend((frame,))
+        self._queue_prepared(prepared, binary)
         self._sent()
         return True
 
-    def broadcast(self, frame: bytes, message: bytes, binary: bool, slow: str) -> bool:
+    def _queue_prepared(self, prepared: Prepared, binary: bool) -> None:
+        deflate = self._deflate
+        if deflate is None or not self._is_compressed(len(prepared), None):
+            frame = prepared.frame(binary)
+        elif deflate.keeps_context:
+            self._protocol.send_message(prepared.payload, binary, True)
+            return
+        else:
+            frame = prepared.compressed_frame(deflate, binary)
+        self._collect()
+        self._out.extend((frame,))
+
+    def _is_compressed(self, length: int, compress: bool | None) -> bool:
+        """Whether a message of so many octets is to be compressed; `compress`: what the sender says to that."""
+        if self._deflate is None:
+            return False
+        settings = self.context.settings.per_message_deflate
+        return bool(compress) if compress is not None or settings is None else length >= settings.threshold
+
+    def broadcast(self, prepared: Prepared, slow: str) -> bool:
         """One message to many, never blocking; whether it was queued. Connections that cannot take it are passed
         over."""
         if self._state != OPEN or self._fragment_binary is not None:
@@ -74,12 +93,11 @@ class SendingConnection(ConnectionBase):
                 return False
             if limit is not None and self._out.size > limit:
                 if slow == "drop" or self.context.settings.backpressure == "drop":
-                    self._dropped(message, binary)
+                    self._dropped(prepared.payload, prepared.binary)
                 else:
                     self._cut("back-pressure")
                 return False
-        self._collect()
-        self._out.extend((frame,))
+        self._queue_prepared(prepared, prepared.binary)
         self._sent()
         return True
 
@@ -125,7 +143,8 @@ class SendingConnection(ConnectionBase):
         self._fragment_binary = None if fin else binary
         if self._fragment_dropped:
             return False
-        self._protocol.send_fragment(payload, bool(fin), binary)
+        compressed = first and self._is_compressed(len(payload), None)  # the first piece decides for all
+        self._protocol.send_fragment(payload, bool(fin), binary, compressed)
         self._sent(whole=bool(fin))
         return True
 

@@ -24,6 +24,7 @@ from lws_gevent.frames import Role
 from lws_gevent.prepared import Prepared
 
 if TYPE_CHECKING:
+    from lws_gevent.extensions import DeflateParameters
     from lws_gevent.handshake import Request
     from lws_gevent.server import Server
 
@@ -91,13 +92,11 @@ class GreenletEngine:
         role: Role = Role.SERVER,
         address: Any = None,
         subprotocol: str | None = None,
-        deflate: Any = None,
+        deflate: DeflateParameters | None = None,
         transport: Any = None,
         answer: bytes = b"",
     ) -> GreenletSocket:
         """See `Engine.adopt`."""
-        if deflate is not None:
-            raise NotImplementedError("compression is not there yet")
         if self.hub is None:
             self._use_hub(gevent.get_hub())
         self._check_thread()
@@ -112,7 +111,7 @@ class GreenletEngine:
             raise
         self.accepted += 1
         self._connections[connection] = None
-        connection.adopt(request, head, role, subprotocol, answer)
+        connection.adopt(request, head, role, subprotocol, deflate, answer)
         return connection
 
     # --- what connections report ------------------------------------------------------------------------------------
@@ -298,10 +297,9 @@ class GreenletEngine:
         sockets: list[GreenletSocket] | None = None,
     ) -> int:
         self._check_thread()
-        frame = prepared.frame()
         excluded = set(exclude)
         queued = 0
         for connection in list(self._connections) if sockets is None else sockets:
             if connection not in excluded:
-                queued += connection.broadcast(frame, prepared.payload, prepared.binary, slow)
+                queued += connection.broadcast(prepared, slow)
         return queued

@@ -18,6 +18,7 @@ from lws_gevent.engines.connection_base import CLOSING, CONNECTING, OPEN
 from lws_gevent.engines.connection_ending import EndingConnection
 from lws_gevent.engines.request_reader import read_body, read_head, read_proxy_header
 from lws_gevent.errors import ConnectionClosed, HandshakeError, LwsError, ProtocolError
+from lws_gevent.extensions import DeflateParameters
 from lws_gevent.frames import CloseCode, Role
 from lws_gevent.handshake import Request
 from lws_gevent.inbox import Inbox
@@ -171,21 +172,29 @@ class GreenletSocket(EndingConnection):
                 if self.context.settings.idle_timeout is not None:
                     self.limit_request(time.monotonic() + self.context.settings.idle_timeout)
             elif decision.accept:
-                self.subprotocol, self.extensions = decision.subprotocol, decision.extensions
-                self._open(Role.SERVER, decision.response, rest)
+                self.subprotocol = decision.subprotocol
+                self._open(Role.SERVER, decision.deflate, decision.response, rest)
                 return True
             else:
                 self._refuse(decision.response)
         self._wait_for_end()
         return False
 
-    def adopt(self, request: Request, rest: bytes, role: Role, subprotocol: str | None, answer: bytes) -> None:
+    def adopt(
+        self,
+        request: Request,
+        rest: bytes,
+        role: Role,
+        subprotocol: str | None,
+        deflate: DeflateParameters | None,
+        answer: bytes,
+    ) -> None:
         """Opens a connection whose request somebody else has read, and has its own greenlet run it."""
         self._note_request(request)
         self.subprotocol = subprotocol
         self._greenlet = gevent.spawn(self.run)
         self._greenlet.rawlink(self._has_run)
-        self._open(role, answer, rest)
+        self._open(role, deflate, answer, rest)
 
     def _has_run(self, greenlet: Any) -> None:
         """In the hub: a greenlet that was killed before it began has finished nothing."""
@@ -199,16 +208,20 @@ class GreenletSocket(EndingConnection):
         if visit is not None:
             visit.method, visit.target, visit.version_minor = request.method, request.target, request.version_minor
 
-    def _open(self, role: Role, answer: bytes, rest: bytes) -> None:
+    def _open(self, role: Role, deflate: DeflateParameters | None, answer: bytes, rest: bytes) -> None:
         settings = self.context.settings
         if self._visit is not None:
             self._visit.status = 101
+        self._deflate = self.context.new_deflate(deflate, role)
+        if deflate is not None:
+            self.extensions = deflate.header()
         self._protocol = self.context.codec.Protocol(
             role,
             max_payload=settings.max_payload,
             max_fragments=settings.max_fragments,
             auto_pong=settings.auto_pong,
             skip_utf8_validation=settings.skip_utf8_validation,
+            deflate=self._deflate,
         )
         self._state = OPEN
         self._opened_at = self._received_at = self._pinged_at = time.monotonic()
@@ -319,7 +332,7 @@ class GreenletSocket(EndingConnection):
         self._data = None
         if self.context.topics is not None:
             self.context.topics.forget(self)
-        self._protocol = self._greenlet = self._claimer = None
+        self._protocol = self._deflate = self._greenlet = self._claimer = None
         self._events.clear()
         self._engine.ended(self, opened)
 

@@ -12,6 +12,7 @@ from lws_gevent.prepared import Prepared
 
 if TYPE_CHECKING:
     from lws_gevent.context import Context
+    from lws_gevent.extensions import DeflateParameters
     from lws_gevent.handshake import Request
     from lws_gevent.server import Server
 
@@ -209,7 +210,7 @@ class Engine(Protocol):
         role: Role = Role.SERVER,
         address: Any = None,
         subprotocol: str | None = None,
-        deflate: Any = None,
+        deflate: DeflateParameters | None = None,
         transport: Any = None,
         answer: bytes = b"",
     ) -> Socket:
@@ -219,9 +220,9 @@ class Engine(Protocol):
 
         `request`: whose target it has as path and query; `head`: octets that were received behind the handshake, which
         are decoded first, in the hub's next turn; `role`: what we are; `address`: as accept() gives it, None: asked of
-        the system; `subprotocol`: what was agreed on; `answer`: octets that are written first; `transport`: TLS over
-        the connection (see `lws_gevent.tls_transport`), which has the socket; `sock` is None. What the system refuses
-        is raised as OSError; `sock` is closed then. Nothing blocks.
+        the system; `subprotocol`, `deflate`: what was agreed on; `answer`: octets that are written first; `transport`:
+        TLS over the connection (see `lws_gevent.tls_transport`), which has the socket; `sock` is None. What the system
+        refuses is raised as OSError; `sock` is closed then. Nothing blocks.
         """
 
     def connections(self) -> list[Socket]:

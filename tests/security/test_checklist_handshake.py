@@ -355,19 +355,27 @@ def test_h17_the_offered_and_supported_subprotocol_is_answered(scene: Any) -> No
 
 EXTENSIONS = {
     "backslashes": 'x; y="' + "\\x" * 3500,
+    "backslashes that end": 'x; y="' + "\\x" * 3500 + '"',
     "unclosed quote": 'permessage-deflate; a="' + "b" * 5000,
-    "1500 parameters": "permessage-deflate" + "; a=1" * 1300,
-    "1000 offers": ", ".join(["permessage-deflate"] * 380),
+    "unclosed quotes": 'a; b="' * 1300,
+    "1500 parameters": "permessage-deflate" + ";a=1" * 1500,
+    "1500 parameters that repeat": "permessage-deflate" + "; client_max_window_bits" * 330,
+    "1000 offers": ", ".join(["permessage-deflate; x"] * 330),
+    "1000 names": "a;b," * 1500,
     "semicolons": ";" * 8000,
     "commas": "," * 8000,
+    "spaces": "permessage-deflate" + " " * 8000 + "x",
     "non-ASCII": "per\u00e4",
     "empty": "",
+    "a huge number": "permessage-deflate; server_max_window_bits=" + "1" * 8000,
 }
 
 
+@pytest.mark.only("greenlet")
+@pytest.mark.parametrize("deflate", [False, True], ids=["off", "on"])
 @pytest.mark.parametrize("name", list(EXTENSIONS))
-def test_h18_strange_extension_offers_are_refused_or_declined(scene: Any, name: str) -> None:
-    attacked = scene()
+def test_h18_strange_extension_offers_are_refused_or_declined(scene: Any, name: str, deflate: bool) -> None:
+    attacked = scene(per_message_deflate=deflate)
     client = attacked.raw()
     response = client.request(upgrade_head(headers=[("Sec-WebSocket-Extensions", EXTENSIONS[name])]))
     assert response.status in (101, 400)
@@ -376,23 +384,81 @@ def test_h18_strange_extension_offers_are_refused_or_declined(scene: Any, name: 
         client.echo()
 
 
+@pytest.mark.only("greenlet")
+def test_h18_as_many_offers_as_there_can_be_keep_nobody_waiting(scene: Any) -> None:
+    attacked = scene(per_message_deflate=True, max_header_size=256 * 1024 - 1)
+    for name in ("backslashes that end", "commas", "1000 offers", "1500 parameters", "spaces"):
+        headers = [("Sec-WebSocket-Extensions", EXTENSIONS[name].removesuffix("x") + "; x")] * 30
+        response = attacked.raw().request(upgrade_head(headers=headers))
+        assert response.status in (101, 400)
+        assert "sec-websocket-extensions" not in response.headers
+
+
+WRONG_OFFERS = [
+    "unknown",
+    "unknown=1",
+    "server_no_context_takeover; server_no_context_takeover",
+    "client_max_window_bits; client_max_window_bits",
+    "client_max_window_bits=10; client_max_window_bits=10",
+    "server_max_window_bits",
+    "server_max_window_bits=7",
+    "server_max_window_bits=16",
+    "server_max_window_bits=08",
+    "server_max_window_bits=+9",
+    "server_max_window_bits=4294967305",
+    "client_max_window_bits=7",
+    "client_max_window_bits=16",
+    "client_max_window_bits=015",
+    'client_max_window_bits="16"',
+    "server_no_context_takeover=1",
+    "client_no_context_takeover=true",
+]
+
+
+@pytest.mark.only("greenlet")
+@pytest.mark.parametrize("wrong", WRONG_OFFERS)
+def test_h19_a_wrong_deflate_offer_is_declined_and_the_next_one_used(scene: Any, wrong: str) -> None:
+    attacked = scene(per_message_deflate=True)
+    client = attacked.attacker("/", headers=[("Sec-WebSocket-Extensions", f"permessage-deflate; {wrong}")])
+    assert "sec-websocket-extensions" not in client.response.headers
+    client.echo()
+    offers = f"permessage-deflate; {wrong}, permessage-deflate; server_max_window_bits=9"
+    client = attacked.attacker("/", headers=[("Sec-WebSocket-Extensions", offers)])
+    assert "server_max_window_bits=9" in client.response.headers["sec-websocket-extensions"]
+    offers_apart = [("Sec-WebSocket-Extensions", offer) for offer in offers.split(", ")]
+    client = attacked.attacker("/", headers=offers_apart)
+    assert "server_max_window_bits=9" in client.response.headers["sec-websocket-extensions"]
+    client.send("x")
+    assert client.recv_message() == "x"
+
+
 @pytest.mark.parametrize(
-    "offer",
-    [
-        "permessage-deflate; unknown",
-        "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
-        "permessage-deflate; server_max_window_bits=16",
-        "permessage-deflate; server_max_window_bits=08",
-        "permessage-deflate; server_no_context_takeover=1",
-        "permessage-deflate; server_max_window_bits=8",
-        "permessage-deflate; client_max_window_bits",
-        "x-webkit-deflate-frame",
-    ],
+    "offer", [*(f"permessage-deflate; {wrong}" for wrong in WRONG_OFFERS), "x-webkit-deflate-frame"]
 )
-def test_h19_h20_deflate_offers_that_cannot_be_met_are_declined(scene: Any, offer: str) -> None:
+def test_h19_without_the_option_every_offer_is_declined(scene: Any, offer: str) -> None:
     client = scene().attacker("/", headers=[("Sec-WebSocket-Extensions", offer)])
     assert "sec-websocket-extensions" not in client.response.headers
     client.echo()
+
+
+@pytest.mark.only("greenlet")
+def test_h20_a_window_of_8_bits_for_the_server_is_declined(scene: Any) -> None:
+    attacked = scene(per_message_deflate=True)
+    for offer in ("server_max_window_bits=8", "server_max_window_bits=8; client_max_window_bits"):
+        client = attacked.attacker("/", headers=[("Sec-WebSocket-Extensions", f"permessage-deflate; {offer}")])
+        assert "sec-websocket-extensions" not in client.response.headers
+        client.echo()
+
+
+@pytest.mark.only("greenlet")
+def test_h20_client_max_window_bits_is_never_sent_unless_it_was_offered(scene: Any) -> None:
+    attacked = scene(per_message_deflate={"client_max_window_bits": 10})
+    client = attacked.attacker("/", headers=[("Sec-WebSocket-Extensions", "permessage-deflate")])
+    assert "client_max_window_bits" not in client.response.headers["sec-websocket-extensions"]
+    for offer, answered in (("", 10), ("=15", 10), ("=9", 9), ("=8", 8)):
+        offer = f"permessage-deflate; client_max_window_bits{offer}"
+        client = attacked.attacker("/", headers=[("Sec-WebSocket-Extensions", offer)])
+        assert client.response.headers["sec-websocket-extensions"].endswith(f"; client_max_window_bits={answered}")
 
 
 def test_h21_frames_in_the_segment_of_the_head_are_frames(scene: Any) -> None:
