@@ -7,12 +7,13 @@ VENV ?= .venv
 SECTIONS ?= 1 2 3 4 5 6 7 9 10
 STACKS ?=
 SECONDS ?= 60
+COUNT ?= 50000
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 SOURCES := setup.py setup.cfg pyproject.toml $(shell find lws_gevent -name '*.p[xy][dix]' -o -path 'lws_gevent/c_core/*.[ch]')
 
-.PHONY: serve test lint types sanitize fuzz autobahn bench reference clean
+.PHONY: serve test lint types sanitize fuzz autobahn soak bench reference clean
 
 serve: $(VENV)/.installed  ## an echo server with a page to try it on
 	$(BIN)/lws-gevent echo --port $(PORT)
@@ -37,6 +38,9 @@ fuzz:  ## libFuzzer on the C core, SECONDS each
 
 autobahn: $(VENV)/.installed-test  ## make autobahn SECTIONS="1 2 3" STACKS="greenlet+c"
 	$(BIN)/python -m tests.autobahn --sections $(SECTIONS) $(if $(STACKS),--stacks $(STACKS))
+
+soak: $(VENV)/.installed-test  ## a hundred thousand connections that end in every way, after which nothing may be left
+	$(BIN)/python -m tests.soak --count $(COUNT) $(if $(STACKS),--stacks $(STACKS))
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks

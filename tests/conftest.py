@@ -296,7 +296,7 @@ def make_server(stack: Stack, transport: str, nothing_leaks: None) -> Iterator[M
             options.setdefault("host", "127.0.0.1")
             options.setdefault("port", 0)
         options.setdefault("engine", stack.engine)
-        options.setdefault("close_timeout", 5)
+        options.setdefault("close_timeout", 5 * FACTOR)
         if transport == "tls":
             options.setdefault("ssl", certificates().options)
         server = lws_gevent.Server(*listener, **options)

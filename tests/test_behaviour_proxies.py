@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gevent.socket
 import pytest
 from client import TEXT, Client, encode, upgrade_head
 from helpers import ServerProcess, eventually, turns
@@ -181,6 +182,14 @@ def test_a_header_of_a_trusted_proxy_without_upgrade_listeners(make_server: Any,
     connect(server, headers=[("X-Forwarded-For", "192.0.2.7")])
     eventually(lambda: server.connections)
     assert server.connections[0].remote_address == ("192.0.2.7", 0)
+
+
+def test_a_header_of_a_trusted_proxy_counts_for_connections_that_are_taken_over(make_server: Any) -> None:
+    server = make_server(trusted_proxies=["unix:"])
+    ours, theirs = gevent.socket.socketpair()
+    with theirs:
+        socket = server.handle_upgrade(ours, upgrade_head("/", [("X-Forwarded-For", "192.0.2.7")]))
+        assert socket.remote_address == ("192.0.2.7", 0)
 
 
 @pytest.mark.only("parked")

@@ -149,8 +149,6 @@ class GreenletSocket(EndingConnection):
                 return False
             request, rest = received
             self._note_request(request)
-            if self.context.settings.trusted_proxies is not None:
-                self.remote_address = self.context.client_address(self.remote_address, request.headers)
             if request.upgrade_status == 0:
                 self._request_method = request.method
                 if self.context.has_listeners("http") and not read_body(self, request, rest):
@@ -190,7 +188,7 @@ class GreenletSocket(EndingConnection):
         answer: bytes,
     ) -> None:
         """Opens a connection whose request somebody else has read, and has its own greenlet run it."""
-        self._note_request(request)
+        self._note_request(request, role)
         self.subprotocol = subprotocol
         self._greenlet = gevent.spawn(self.run)
         self._greenlet.rawlink(self._has_run)
@@ -202,8 +200,10 @@ class GreenletSocket(EndingConnection):
             self._greenlet = gevent.spawn(self.run)
             self._fail_handler()
 
-    def _note_request(self, request: Request) -> None:
+    def _note_request(self, request: Request, role: Role = Role.SERVER) -> None:
         self.path, self.query = request.path, request.query
+        if role is Role.SERVER and self.context.settings.trusted_proxies is not None:
+            self.remote_address = self.context.client_address(self.remote_address, request.headers)
         visit = self._visit
         if visit is not None:
             visit.method, visit.target, visit.version_minor = request.method, request.target, request.version_minor

@@ -14,6 +14,7 @@ from typing import Any
 import gevent
 import gevent.event
 import gevent.os
+from helpers import live_sockets
 
 import lws_gevent
 
@@ -73,6 +74,52 @@ elif how["kind"] == "block":
         server.send(socket, message, binary)
 
 
+elif how["kind"] == "soak":  # something goes wrong at every point
+
+    @server.on("upgrade")
+    def upgrade(socket: Any) -> bool:
+        if socket.path == "/raise":
+            raise LookupError("upgrade")
+        return bool(socket.path == "/refuse")
+
+    @server.on("connection")
+    def connection(socket: Any) -> None:
+        if socket.path == "/subscribe":
+            socket.subscribe("topic")
+        socket.data = [socket]  # a circle, which the end has to break
+
+    server.on("http", lambda socket, request: "page")
+
+    def killed(socket: Any) -> None:
+        gevent.getcurrent().kill(block=False)  # type: ignore[attr-defined]
+        gevent.sleep(10)
+
+    def flood(socket: Any) -> None:
+        while True:
+            socket.send(bytes(65536))
+
+    def sleep(socket: Any) -> None:
+        gevent.sleep(0.02)
+        socket.send("awake")
+
+    def fail(socket: Any) -> None:
+        raise LookupError("message")
+
+    actions = {
+        b"r": fail,
+        b"c": lambda socket: socket.close(4000),
+        b"t": lambda socket: socket.terminate(),
+        b"s": sleep,
+        b"w": lambda socket: list(socket),
+        b"k": killed,
+        b"f": flood,
+    }
+
+    @server.on("message")
+    def act(socket: Any, message: Any) -> None:
+        actions.get(message, lambda socket: socket.send(message))(socket)
+
+
 def answer(command: str) -> str:
     if command == "trim":
         gc.collect()
@@ -91,6 +138,12 @@ def answer(command: str) -> str:
     if command == "collectable":
         gc.collect()
         return str(len(gc.get_objects()))
+    if command == "rest":  # nothing but what stays for ever; then it listens again
+        server.stop(timeout=1)
+        gevent.sleep(0.01)
+        found = answer("descriptors"), answer("greenlets"), live_sockets()
+        server.start()
+        return " ".join(map(str, (server.port, *found)))
     if command in counts:
         return str(counts[command])
     return f"unknown command {command}"

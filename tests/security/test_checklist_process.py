@@ -9,64 +9,17 @@ import gevent
 import pytest
 from client import BINARY, TEXT, Client, encode, upgrade_head
 from helpers import ServerProcess, Stack, eventually, process_ticks
-
-CYCLE = 60
-
-
-def every_failure(address: Any, count: int) -> None:
-    """Open and end `count` connections in every way that the checklist knows."""
-    heads = [
-        upgrade_head(),
-        upgrade_head(method="POST"),
-        upgrade_head(without=["Host"]),
-        b"\0" * 100 + b"\r\n\r\n",
-        b"GET / HT",
-    ]
-    frames = [
-        encode(TEXT, "fine"),
-        encode(TEXT, b"\xff"),
-        encode(3, b""),
-        encode(BINARY, b"", length=2**40),
-        encode(BINARY, b"x", mask=False),
-        encode(BINARY, b"x" * 5000)[:2500],
-        encode(BINARY, b"x", fin=False),
-        encode(8, b"\x03"),
-        encode(8, b"\x03\xe8"),
-        encode(9, b"ping"),
-    ]
-    ends = ["disconnect", "reset"]
-    for number in range(count):
-        client = Client.open(address)
-        client.send_raw(heads[number % len(heads)] if number % 2 else b"")
-        getattr(client, ends[number % 3 % 2])()
-        client = Client.connect(address)
-        client.send_raw(frames[number % len(frames)])
-        if number % 2:
-            gevent.sleep(0)
-        getattr(client, ends[number // 2 % 2])()
-        with Client.connect(address) as client:
-            client.echo("fine")
-            client.close_handshake()
+from soak.cycles import COMPILERS, run_cycles
+from tools import need_program
 
 
 def test_s01_cycles_of_every_failure_leave_nothing_behind(stack: Stack) -> None:
-    with ServerProcess(stack) as server:
-        every_failure(server.address, CYCLE)
-        eventually(lambda: server.ask("connections") == "0")
-        descriptors, greenlets = server.descriptors(), server.ask("greenlets")
-        memory = []
-        objects = []
-        for _ in range(3):
-            for _ in range(3):
-                every_failure(server.address, CYCLE)
-            eventually(lambda: server.ask("connections") == "0")
-            eventually(lambda: server.descriptors() == descriptors, "descriptors as before")
-            eventually(lambda: server.ask("greenlets") == greenlets, "greenlets as before")
-            memory.append(server.memory())
-            objects.append(int(server.ask("collectable")))
-        assert memory[2] < memory[1] * 1.01, memory
-        assert objects[2] <= objects[1] + 5, objects
-        server.stop()
+    """`make soak` does the same with a hundred thousand connections."""
+    need_program(*COMPILERS)
+    outcome = run_cycles(stack, 3000)
+    assert len(outcome.ends) > 40 and all(outcome.ends.values()), outcome.ends
+    assert outcome.before[:3] == outcome.first[:3] == outcome.second[:3], outcome
+    assert outcome.growth < 0.01, outcome
 
 
 def test_s02_without_asserts_violations_are_noticed_all_the_same(stack: Stack) -> None:

@@ -22,6 +22,8 @@ cdef Socket adopt_connection(
         note_request(socket, request.method, request.version_minor)
     if client:
         socket.flags |= CLIENT
+    elif engine.trusts_proxies:
+        set_remote_address(socket, engine.context.client_address(address_of(socket), request.headers))
     make_open(reactor, socket)
     if subprotocol is not None:
         rare_of(socket).subprotocol = subprotocol
