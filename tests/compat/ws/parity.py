@@ -89,3 +89,55 @@ def call_back(function: Callable[..., Any], *args: Any) -> Any:
 
     function(*args, callback)
     return result.get(timeout=10 * FACTOR)
+
+
+def until(emitter: Any, event: str, check: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """From now on waits for the next `event`; what is returned gives its arguments (the one, if it has one), waiting
+    for it. `check` is called with them in the listener; its exceptions are raised there."""
+    result: gevent.event.AsyncResult[Any] = gevent.event.AsyncResult()
+
+    def listener(*args: Any) -> None:
+        try:
+            if check is not None:
+                check(*args)
+        except BaseException as error:
+            result.set_exception(error)
+            return
+        result.set(args[0] if len(args) == 1 else args)
+
+    emitter.once(event, listener)
+
+    def wait(within: float = 10) -> Any:
+        try:
+            return result.get(timeout=within * FACTOR)
+        except gevent.Timeout:
+            raise AssertionError(f"no {event!r} within {within * FACTOR} s") from None
+
+    return wait
+
+
+def record(emitter: Any, *events: str) -> list[Any]:
+    """The list to which these events of `emitter` are appended, as (name, arguments...)."""
+    seen: list[Any] = []
+    for name in events:
+
+        def listener(*args: Any, name: str = name) -> None:
+            seen.append((name, *args))
+
+        emitter.on(name, listener)
+    return seen
+
+
+def close_http(server: Any) -> None:
+    """Closes a server and waits until it has."""
+    done = Done()
+    server.close(done)
+    done.wait()
+
+
+def opened(client: Any) -> Any:
+    """`client`, when it is open."""
+    if client.readyState == client.CONNECTING:
+        until(client, "open")()
+    assert client.readyState == client.OPEN
+    return client
