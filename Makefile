@@ -4,7 +4,7 @@
 PYTHON ?= python3
 PORT ?= 3000
 VENV ?= .venv
-SECTIONS ?= 1 2 3 4 5 6 7 9 10
+SECTIONS ?= 1 2 3 4 5 6 7 9 10 12 13
 STACKS ?=
 SECONDS ?= 60
 COUNT ?= 50000
@@ -36,7 +36,7 @@ sanitize: $(VENV)/.installed-test  ## the suite and the C core under ASan and UB
 fuzz:  ## libFuzzer on the C core, SECONDS each
 	fuzz/run $(SECONDS)
 
-autobahn: $(VENV)/.installed-test  ## make autobahn SECTIONS="1 2 3" STACKS="greenlet+c"
+autobahn: $(VENV)/.installed-test  ## make autobahn SECTIONS="1 2 12.1.18" STACKS="greenlet+c"
 	$(BIN)/python -m tests.autobahn --sections $(SECTIONS) $(if $(STACKS),--stacks $(STACKS))
 
 soak: $(VENV)/.installed-test  ## a hundred thousand connections that end in every way, after which nothing may be left

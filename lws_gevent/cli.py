@@ -56,6 +56,8 @@ def serve(name: str, register: Callable[[lws_gevent.Server], None], arguments: a
         options["path"] = arguments.path
     if arguments.max_payload is not None:
         options["max_payload"] = arguments.max_payload
+    if arguments.compression:
+        options["per_message_deflate"] = True
     try:
         server = lws_gevent.Server(host=arguments.host, port=arguments.port, **options)
     except (ImportError, TypeError, ValueError, lws_gevent.LwsError) as error:
@@ -78,7 +80,8 @@ def serve(name: str, register: Callable[[lws_gevent.Server], None], arguments: a
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise CommandError(f"cannot listen on {_address(arguments.host, arguments.port)}: {reason}") from error
-    print(f"{PROGRAM} {__version__} {name}: {_in_use(server.engine_name)}", file=sys.stderr, flush=True)
+    in_use = _in_use(server.engine_name, arguments.compression)
+    print(f"{PROGRAM} {__version__} {name}: {in_use}", file=sys.stderr, flush=True)
     print(f"listening on ws://{_address(arguments.host, server.port)}", flush=True)
     stopping.wait()
     server.stop()
@@ -119,9 +122,10 @@ def _address(host: str, port: int | None) -> str:
 # --- what is in use --------------------------------------------------------------------------------------------------
 
 
-def _in_use(engine: str) -> str:
+def _in_use(engine: str, compression: bool) -> str:
     """One line that names the parts which were chosen, for nothing falls back silently."""
-    return f"engine {engine}, codec {codec.load().name}, loop {_loop_name()} (gevent {gevent.__version__})"
+    in_use = f"engine {engine}, codec {codec.load().name}, loop {_loop_name()} (gevent {gevent.__version__})"
+    return f"{in_use}, deflate {deflate.library()}" if compression else in_use
 
 
 def _loop_name() -> str:
@@ -142,8 +146,7 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        in_use = _in_use(engines.choose("auto").name)
-        print(f"{PROGRAM} {__version__}: {in_use}, deflate {deflate.library()}")
+        print(f"{PROGRAM} {__version__}: {_in_use(engines.choose('auto').name, True)}")
         parser.exit(0)
 
 
@@ -194,6 +197,7 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", choices=("auto", "parked", "greenlet"), default="auto", help="(default: %(default)s)"
     )
     parser.add_argument("--codec", choices=("c", "python"), help="(default: c where it is built)")
+    parser.add_argument("--compression", action="store_true", help="compress for clients that offer it (RFC 7692)")
     parser.add_argument("--max-payload", type=_positive, metavar="N", help="largest message in bytes (default: 16 MiB)")
 
 

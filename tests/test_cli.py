@@ -10,6 +10,7 @@ import time
 
 import pytest
 from client import Client
+from deflate_peer import DeflatePeer, extensions
 from helpers import Stack
 from tools import listening, lws_gevent
 
@@ -37,6 +38,22 @@ def test_echo_sends_text_as_text_and_binary_as_binary(stack: Stack) -> None:
         for message in ("h\u00e9llo", "", b"\x00\xff", b""):
             client.echo(message)
         client.disconnect()
+
+
+def test_compression_is_for_clients_that_offer_it(stack: Stack) -> None:
+    if stack.engine == "parked":
+        pytest.skip("not there yet")
+    with lws_gevent("echo", "--port", "0", "--compression", stack=stack) as server:
+        address = listening(server)
+        client = DeflatePeer(Client.connect(address, headers=extensions()))
+        client.echo("compressed " * 200)
+        assert client.was_compressed
+        client.client.disconnect()
+        with Client.connect(address) as plain:
+            plain.echo("plain " * 200)
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert re.search(rb"\), deflate (isal|zlib) \S+\n", server.errors)
 
 
 def test_broadcast_sends_every_message_to_every_connection(stack: Stack) -> None:
@@ -204,5 +221,5 @@ def test_help_names_every_command_and_option() -> None:
         assert b"echo" in process.output and b"broadcast" in process.output
     with lws_gevent("echo", "--help") as process:
         assert process.wait() == 0
-        for option in ("--host", "--port", "--path", "--engine", "--codec", "--max-payload"):
+        for option in ("--host", "--port", "--path", "--engine", "--codec", "--compression", "--max-payload"):
             assert option.encode() in process.output

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 EXPECTED = Path(__file__).with_name("expected.json")
@@ -29,10 +30,24 @@ def expectations(section: int) -> dict[str, dict[str, str]]:
     return {case: expected for case, expected in everything.items() if section_of(case) == section}
 
 
-def differences(section: int, results: Results) -> list[str]:
-    """One line for each case that is not as expected; a case that was not run, or that nobody knows, is not."""
+def by_section(selected: Iterable[str]) -> dict[int, list[str]]:
+    """Section -> the suite's patterns, for sections ("12") and single cases ("12.1.18")."""
+    patterns: dict[int, list[str]] = {}
+    for name in selected:
+        patterns.setdefault(section_of(name), []).append(name if "." in name else f"{name}.*")
+    return patterns
+
+
+def differences(section: int, results: Results, patterns: Iterable[str] = ("*",)) -> list[str]:
+    """One line for each case that is not as expected; a case that was not run, or that nobody knows, is not. The
+    `patterns` say which cases of the section were to be run."""
     lines = []
-    expected_of = expectations(section)
+    patterns = tuple(patterns)
+    expected_of = {
+        case: expected
+        for case, expected in expectations(section).items()
+        if any(fnmatchcase(case, pattern) for pattern in patterns)
+    }
     if not expected_of:
         lines.append(f"section {section}: nothing is committed as expected")
     for case in sorted({*expected_of, *results}, key=sort_key):
