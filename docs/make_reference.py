@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent / "reference"
 #: Page -> what it is about. Every public name stands on the first page whose rule takes it.
 PAGES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "server": ("The server", lambda thing: thing is lws_gevent.Server),
+    "client": ("The client", lambda thing: thing in (lws_gevent.Client, lws_gevent.connect)),
     "socket": ("A connection", lambda thing: thing is lws_gevent.Socket),
     "errors": ("Errors", lambda thing: inspect.isclass(thing) and issubclass(thing, BaseException)),
     "values": ("Values", lambda thing: True),
@@ -88,9 +89,10 @@ def members(cls: type) -> Iterator[tuple[str, object]]:
         if base.__module__.partition(".")[0] != "lws_gevent":
             continue
         for name, value in vars(base).items():
-            hook = issubclass(cls, StreamServer) and (
-                name in ("handle", "after_fork_in_child")
-                or (hasattr(StreamServer, name) and name not in ("start", "stop", "close"))
+            hook = (
+                name == "after_fork_in_child"
+                or issubclass(cls, StreamServer)
+                and (name == "handle" or (hasattr(StreamServer, name) and name not in ("start", "stop", "close")))
             )
             public = not name.startswith("_") or name in ("__iter__", "__enter__")
             if public and not hook and name not in seen:

@@ -9,6 +9,7 @@
 """
 
 from lws_gevent._version import __version__
+from lws_gevent.client import Client, connect
 from lws_gevent.engines.interface import Socket
 from lws_gevent.errors import (
     BackpressureExceeded,
@@ -26,6 +27,7 @@ from lws_gevent.server import Server
 
 __all__ = [
     "BackpressureExceeded",
+    "Client",
     "CloseCode",
     "ConnectionClosed",
     "HandshakeError",
@@ -41,4 +43,5 @@ __all__ = [
     "Server",
     "Socket",
     "__version__",
+    "connect",
 ]

@@ -1,7 +1,7 @@
 """What other extension modules of the library take from the codec at C speed (the C core itself: _c_core.pxd)."""
 cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 
 
 @cython.final
@@ -24,3 +24,6 @@ cdef class MessageAssembly:
     cdef object finish(self, bint text)
     cdef void clear(self) noexcept
     cdef int _resize(self, size_t capacity) except -1
+
+
+cdef uint32_t new_masking_key() except? 0

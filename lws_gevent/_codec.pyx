@@ -155,7 +155,7 @@ cdef bytes _keys = b""
 cdef Py_ssize_t _keys_used = 0
 
 
-cdef uint32_t _new_masking_key() except? 0:
+cdef uint32_t new_masking_key() except? 0:
     global _keys, _keys_used
     cdef uint32_t key
     cdef bytes fresh
@@ -647,7 +647,7 @@ cdef class Protocol:
         cdef bint client = self._limits.role == LWS_CLIENT
         cdef bint by_reference = immutable is not None and length >= BY_REFERENCE and not client
         if client:
-            key = _new_masking_key()
+            key = new_masking_key()
         header_length = lws_frame_write_header(header, opcode, fin, rsv1, length, &key if client else NULL)
         if self._output is None:
             self._output = MessageAssembly()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from gevent import GreenletExit, get_hub
 
@@ -27,15 +27,30 @@ if TYPE_CHECKING:
     from lws_gevent.engines.interface import Engine, Socket, Subscriptions
     from lws_gevent.proxy_protocol import ProxyHeader
 
-__all__ = ["SERVER_EVENTS", "Context", "Decision", "ServerEvents", "http_response"]
+__all__ = ["CLIENT_EVENTS", "SERVER_EVENTS", "ClientEvents", "Context", "Decision", "ServerEvents", "http_response"]
 
-SERVER_EVENTS = ("upgrade", "connection", "message", "close", "error", "http", "drain", "dropped", "ping", "pong")
+SERVER_EVENTS: tuple[str, ...] = (
+    "upgrade",
+    "connection",
+    "message",
+    "close",
+    "error",
+    "http",
+    "drain",
+    "dropped",
+    "ping",
+    "pong",
+)
+
+
+#: The events of a client. There `upgrade` comes after the server's answer, whose headers it tells.
+CLIENT_EVENTS = tuple(event for event in SERVER_EVENTS if event != "http")
 
 
 class ServerEvents(EventEmitter):
     """The listeners of one server. Whoever caches some of them subscribes to `on_change`."""
 
-    event_names = SERVER_EVENTS
+    event_names: ClassVar[tuple[str, ...]] = SERVER_EVENTS
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,6 +60,12 @@ class ServerEvents(EventEmitter):
     def _listeners_changed(self, event: str) -> None:
         for changed in self.on_change:
             changed(event)
+
+
+class ClientEvents(ServerEvents):
+    """The listeners of one client."""
+
+    event_names: ClassVar[tuple[str, ...]] = CLIENT_EVENTS
 
 
 class Decision(NamedTuple):
@@ -74,6 +95,7 @@ class Context:
         "deflaters",
         "emitter",
         "engine",
+        "owner",
         "settings",
         "topics",
     )
@@ -94,6 +116,8 @@ class Context:
             from lws_gevent.deflate import Deflaters  # a library that only those who compress pay for
 
             self.deflaters = Deflaters(settings.per_message_deflate)
+        #: Whatever must live as long as the engine has connections.
+        self.owner: Any = None
         self._origin_arity = arity_of(settings.origins) if callable(settings.origins) else 0
         self._subprotocol_arity = arity_of(settings.subprotocols) if callable(settings.subprotocols) else 0
 

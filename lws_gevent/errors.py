@@ -43,8 +43,9 @@ class HandshakeError(LwsError):
     """An opening handshake (RFC 6455 section 4) failed.
 
     On a server it is raised by the request parser and carries the response that the peer deserves; on a client it
-    carries the response that the server gave. ``status`` is the HTTP status, ``headers`` a mapping of the response's
-    headers, ``body`` the (bounded) body in octets, ``problem`` one sentence for the log.
+    carries the response that the server gave. ``status`` is the HTTP status (0: there was no answer that could be
+    understood; 101: the server agreed, but to something else than it was asked), ``headers`` a mapping of the
+    response's headers, ``body`` the (bounded) body in octets, ``problem`` one sentence for the log.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class HandshakeError(LwsError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"the handshake was refused with status {self.status}" + (f": {self.problem}" if self.problem else "")
+        outcome = "failed" if self.status in (0, 101) else f"was refused with status {self.status}"
+        return f"the handshake {outcome}" + (f": {self.problem}" if self.problem else "")
 
 
 class ProtocolError(LwsError):

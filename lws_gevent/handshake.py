@@ -20,6 +20,9 @@ __all__ = [
     "Request",
     "accept_key",
     "handshake_error",
+    "header_lines",
+    "header_pairs",
+    "is_token",
     "offered_subprotocols",
     "parse_token_list",
     "refusal",
@@ -231,9 +234,9 @@ def upgrade_response(
             raise ValueError(f"a subprotocol must be a token, not {subprotocol!r}")
         head += f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
     if extensions is not None:
-        head += _header_lines((("Sec-WebSocket-Extensions", extensions),), frozenset())
+        head += header_lines((("Sec-WebSocket-Extensions", extensions),))
     if extra_headers:
-        head += _header_lines(_pairs(extra_headers), _UPGRADE_HEADERS)
+        head += header_lines(header_pairs(extra_headers), _UPGRADE_HEADERS)
     return (head + "\r\n").encode("latin-1")
 
 
@@ -258,8 +261,8 @@ def response(
         content, content_type = bytes(body), "application/octet-stream"
     else:
         raise TypeError(f"a body must be str or bytes, not {type(body).__name__}")
-    pairs = _pairs(headers)
-    lines = _header_lines(pairs, _FRAMING_HEADERS)
+    pairs = header_pairs(headers)
+    lines = header_lines(pairs, _FRAMING_HEADERS)
     if content and not any(name.lower() == "content-type" for name, _ in pairs):
         lines += f"Content-Type: {content_type}\r\n"
     if status in (204, 304):
@@ -289,13 +292,16 @@ def handshake_error(status: int, problem: str) -> HandshakeError:
     return HandshakeError(status, headers, f"{problem}\n".encode(), problem)
 
 
-def _pairs(headers: Iterable[tuple[str, str]] | Mapping[str, str]) -> list[tuple[str, str]]:
+def header_pairs(headers: Iterable[tuple[str, str]] | Mapping[str, str]) -> list[tuple[str, str]]:
+    """Name and value of each header, from what an application may give: pairs, a mapping, a `Headers`."""
     if isinstance(headers, Headers):
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.raw]
     return list(headers.items() if isinstance(headers, Mapping) else headers)
 
 
-def _header_lines(pairs: Iterable[tuple[str, str]], forbidden: frozenset[str]) -> str:
+def header_lines(pairs: Iterable[tuple[str, str]], forbidden: frozenset[str] = frozenset()) -> str:
+    """The lines of these headers. TypeError: no pairs of str; ValueError: a name that is no token or `forbidden`, CR,
+    LF, NUL or other octets that RFC 9110 section 5.5 does not allow in a value."""
     lines = []
     for name, value in pairs:
         if not isinstance(name, str) or not isinstance(value, str):
@@ -303,7 +309,7 @@ def _header_lines(pairs: Iterable[tuple[str, str]], forbidden: frozenset[str]) -
         if not is_token(name):
             raise ValueError(f"not a header name: {name!r}")
         if name.lower() in forbidden:
-            raise ValueError(f"the header {name} is set by the server itself")
+            raise ValueError(f"the header {name} is set by lws_gevent itself")
         if _FIELD_VALUE.fullmatch(value) is None:
             # The value is not repeated: it may be a credential.
             raise ValueError(f"the value of the header {name} has a character that HTTP does not allow")

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 else:  # it is not imported before somebody uses TLS, and type hints can be looked at all the same
     SSLContext = Any
 
-__all__ = ["Origins", "ServerOptions", "Settings", "Subprotocols", "from_portable"]
+__all__ = [
+    "Origins",
+    "ServerOptions",
+    "Settings",
+    "Subprotocols",
+    "check_integer",
+    "check_seconds",
+    "from_portable",
+]
 
 Origins = Literal["same"] | Sequence[str] | Callable[..., object]
 Subprotocols = Sequence[str] | Callable[..., str | None]
@@ -43,7 +51,8 @@ def _wrong_type(name: str, expected: str, value: object) -> TypeError:
     return TypeError(f"option {name!r} must be {expected}, not {type(value).__name__}")
 
 
-def _integer(minimum: int, maximum: int | None = None, *, none: bool = False) -> _Check:
+def check_integer(minimum: int, maximum: int | None = None, *, none: bool = False) -> _Check:
+    """The check of an option that is an int between these bounds, or None if `none`."""
     expected = "an int or None" if none else "an int"
     allowed = f"at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
 
@@ -59,7 +68,8 @@ def _integer(minimum: int, maximum: int | None = None, *, none: bool = False) ->
     return check
 
 
-def _seconds(*, none: bool = False) -> _Check:
+def check_seconds(*, none: bool = False) -> _Check:
+    """The check of an option that is a time, or None if `none`."""
     expected = "a number of seconds or None" if none else "a number of seconds"
 
     def check(name: str, value: Any) -> Any:
@@ -240,33 +250,33 @@ class Settings:
     seconds."""
 
     # Where the server listens.
-    port: int | None = _option(None, _integer(0, 65535, none=True))
+    port: int | None = _option(None, check_integer(0, 65535, none=True))
     host: str = _option("", _text)
     path: str | None = _option(None, _url_path)
-    backlog: int = _option(4096, _integer(1, 2**31 - 1))
+    backlog: int = _option(4096, check_integer(1, 2**31 - 1))
     engine: str = _option("auto", _one_of("auto", "parked", "greenlet"))
     # Bounds on what peers may ask for.
-    max_connections: int | None = _option(None, _integer(1, none=True))
+    max_connections: int | None = _option(None, check_integer(1, none=True))
     # A head is judged in one piece, in a buffer that all connections share.
-    max_header_size: int = _option(16 * 1024, _integer(128, 2**18 - 1))
-    max_body_size: int = _option(1024 * 1024, _integer(0))
-    max_payload: int | None = _option(16 * 1024 * 1024, _integer(1, 2**63 - 1, none=True))
-    max_fragments: int | None = _option(None, _integer(1, 2**31 - 1, none=True))
+    max_header_size: int = _option(16 * 1024, check_integer(128, 2**18 - 1))
+    max_body_size: int = _option(1024 * 1024, check_integer(0))
+    max_payload: int | None = _option(16 * 1024 * 1024, check_integer(1, 2**63 - 1, none=True))
+    max_fragments: int | None = _option(None, check_integer(1, 2**31 - 1, none=True))
     # Back-pressure.
-    max_backpressure: int | None = _option(1024 * 1024, _integer(0, 2**63 - 1, none=True))
+    max_backpressure: int | None = _option(1024 * 1024, check_integer(0, 2**63 - 1, none=True))
     backpressure: str = _option("block", _one_of("block", "drop", "close"))
-    send_timeout: float | None = _option(60, _seconds(none=True))
+    send_timeout: float | None = _option(60, check_seconds(none=True))
     # Deadlines.
-    handshake_timeout: float = _option(10, _seconds())
-    close_timeout: float = _option(10, _seconds())
-    idle_timeout: float | None = _option(120, _seconds(none=True))
-    ping_interval: float | None = _option(None, _seconds(none=True))
-    ping_timeout: float | None = _option(None, _seconds(none=True))
-    max_lifetime: float | None = _option(None, _seconds(none=True))
+    handshake_timeout: float = _option(10, check_seconds())
+    close_timeout: float = _option(10, check_seconds())
+    idle_timeout: float | None = _option(120, check_seconds(none=True))
+    ping_interval: float | None = _option(None, check_seconds(none=True))
+    ping_timeout: float | None = _option(None, check_seconds(none=True))
+    max_lifetime: float | None = _option(None, check_seconds(none=True))
     # TCP keep-alive: seconds, seconds, number of probes.
-    keep_alive_time: int | None = _option(None, _integer(1, 32767, none=True))
-    keep_alive_interval: int | None = _option(None, _integer(1, 32767, none=True))
-    keep_alive_retry: int | None = _option(None, _integer(1, 127, none=True))
+    keep_alive_time: int | None = _option(None, check_integer(1, 32767, none=True))
+    keep_alive_interval: int | None = _option(None, check_integer(1, 32767, none=True))
+    keep_alive_retry: int | None = _option(None, check_integer(1, 127, none=True))
     # Whom to let in, and what to speak.
     origins: Origins | None = _option(None, _origins)
     subprotocols: Subprotocols | None = _option(None, _subprotocols)

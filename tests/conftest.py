@@ -320,6 +320,30 @@ def make_server(stack: Stack, transport: str, nothing_leaks: None) -> Iterator[M
 
 
 @pytest.fixture
+def make_client(stack: Stack, nothing_leaks: None) -> Iterator[Callable[..., Any]]:
+    """`make_client(**options)` makes a `lws_gevent.Client` of this stack, which is stopped at the end of the test. The
+    fixtures that it should outlive its connections to (`make_server`) come before it among a test's arguments."""
+    import lws_gevent
+
+    clients: list[Any] = []
+
+    def make(**options: Any) -> Any:
+        options.setdefault("engine", stack.engine)
+        options.setdefault("close_timeout", 5)
+        client = lws_gevent.Client(**options)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.stop(timeout=1)
+        for event in EVENTS:
+            if event != "http":
+                client.off(event)
+    clients.clear()
+
+
+@pytest.fixture
 def connect(make_server: MakeServer, transport: str) -> Iterator[Callable[..., Client]]:
     """`connect(server, path, headers, ...)` as Client.connect; `connect(server, upgrade=False)` only opens the TCP
     connection. Whatever is still open at the end of the test is closed before the servers stop."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any, final
 
 from gevent import Greenlet
+from typing_extensions import Self
 
 from lws_gevent.context import Context
 from lws_gevent.engines import interface
@@ -118,6 +120,12 @@ class Socket(interface.Socket):
     def __iter__(self) -> Iterator[str | bytes]:
         """The messages until the close."""
 
+    def __enter__(self) -> Self:
+        """``with socket:`` closes at the end of the block and waits for the end."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
     def _fail_handler(self) -> None: ...
 
 @final
@@ -162,6 +170,12 @@ class ParkedEngine:
         answer: bytes = b"",
     ) -> Socket:
         """Takes over a connected socket whose opening handshake is done."""
+
+    def deliver_later(self, socket: Any, event: str, *args: Any) -> None:
+        """See `interface.Engine.deliver_later`."""
+
+    def wait_until_ended(self, socket: Any, timeout: float) -> bool:
+        """See `interface.Engine.wait_until_ended`."""
 
     def connections(self) -> list[interface.Socket]:
         """A snapshot of the connections that are open or closing."""

@@ -26,7 +26,7 @@ from lws_gevent._c_core cimport (
     lws_frame_write_header, lws_limits, lws_mask, lws_protocol, lws_protocol_init, lws_protocol_receive, lws_request, lws_request_check_upgrade,
     lws_request_find_end, lws_request_parse, lws_utf8_check,
 )
-from lws_gevent._codec cimport MessageAssembly
+from lws_gevent._codec cimport MessageAssembly, new_masking_key
 from lws_gevent.engines._linux cimport *
 from lws_gevent.engines._output cimport (
     CHUNK_MINIMUM, Output, message_init, output_clear, output_copy, output_init, output_reference, output_write,
@@ -84,6 +84,7 @@ cdef extern from *:
     Py_ssize_t lws_references(object thing)
 
 cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
     unsigned long PyThread_get_thread_ident()
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     object PyObject_Vectorcall(object function, PyObject *const *arguments, size_t count, PyObject *names)
@@ -93,6 +94,7 @@ cdef enum:
     BUFFER_SIZE = 262144     # the shared receive buffer
     CORK_SIZE = 65536        # what the handlers of one connection send goes out together up to this
     COPY_LIMIT = 16384       # a larger payload is not copied into the cork
+    MASKED_LIMIT = 2048      # a payload up to this is masked on the stack
     AHEAD_LIMIT = 65536      # received and kept for a connection whose handler is blocked (rule 1)
     INBOX_LIMIT = 65536      # received and kept for a connection in blocking style
     PONG_LIMIT = 16384       # with more than this unsent only the latest ping is answered (RFC 6455 section 5.5.3)

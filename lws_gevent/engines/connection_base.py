@@ -18,7 +18,7 @@ from lws_gevent.context import Context
 from lws_gevent.engines.interface import Socket, peer_name
 from lws_gevent.engines.output_queue import OutputQueue
 from lws_gevent.errors import ConnectionClosed, LwsError, ProtocolError
-from lws_gevent.frames import CloseCode, ReadyState
+from lws_gevent.frames import CloseCode, ReadyState, Role
 from lws_gevent.inbox import Inbox
 from lws_gevent.waiting_senders import WaitingSenders
 
@@ -78,6 +78,7 @@ class ConnectionBase(Socket):
         "_received_at",
         "_request_due",
         "_request_method",
+        "_role",
         "_senders",
         "_sock",
         "_state",
@@ -112,6 +113,7 @@ class ConnectionBase(Socket):
         self.extensions: str = ""
         self._data: Any = None
         self._state = CONNECTING
+        self._role = Role.SERVER
         #: Code and reason of the first thing that ended the connection.
         self._cause: tuple[int, str] | None = None
         self._provisional = False  # the cause is a lost connection, and what was received may still hold a better one

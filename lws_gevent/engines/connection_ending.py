@@ -7,13 +7,18 @@ was received before, and the ``close`` event after it.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lws_gevent.engines.connection_base import CLOSED, CLOSING, CONNECTING, OPEN
 from lws_gevent.engines.connection_receiving import LOOK_SECONDS, ReceivingConnection
 from lws_gevent.engines.peer_watch import peer_has_left
 from lws_gevent.errors import ConnectionClosed, ProtocolError
-from lws_gevent.frames import CloseCode, close_payload
+from lws_gevent.frames import CloseCode, Role, close_payload
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
 
 __all__ = ["EndingConnection"]
 
@@ -42,6 +47,15 @@ class EndingConnection(ReceivingConnection):
         self._deaf = True
         if self._sock is not None:
             self._cut()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(CloseCode.NORMAL_CLOSURE if kind is None else CloseCode.INTERNAL_ERROR)
+        self._engine.wait_until_ended(self, self.context.settings.close_timeout)
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
@@ -80,7 +94,8 @@ class EndingConnection(ReceivingConnection):
         """The peer has closed its half. After its close frame it may still read what was sent before ours."""
         if self._sock is not None and not (self._protocol.close_received and self._out.size and not self._output_dead):
             self._flush()
-            self._end_transport()
+            if self._sock is not None:
+                self._end_transport()
 
     def _vanished(self) -> None:
         """The peer takes nothing any more. What it has sent before is still read, when its turn comes, and
@@ -117,13 +132,15 @@ class EndingConnection(ReceivingConnection):
             self._inbox.end(*self._ended())
 
     def _finish_when_written(self) -> None:
-        """Ends the TCP connection, the server first (RFC 6455 section 7.1.1), when nothing is left to say."""
+        """Ends the TCP connection when nothing is left to say. It is the server that does so; a client waits for that,
+        at most ``close_timeout`` (RFC 6455 section 7.1.1)."""
         if self._sock is None or self._out.size:
             return
         if self._failed:
             self._end_transport(linger=True)
         elif self._protocol is not None and self._protocol.close_sent and self._protocol.close_received:
-            self._end_transport()
+            if self._role is Role.SERVER or self._eof:
+                self._end_transport()
 
     def _end_transport(self, linger: bool = False) -> None:
         """Gives the TCP connection up. The greenlet still has to deliver what was received, and the close event."""

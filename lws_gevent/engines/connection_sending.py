@@ -16,6 +16,7 @@ from gevent import getcurrent
 from lws_gevent.engines.connection_base import AHEAD_EVENTS, CLOSING, OPEN, ConnectionBase
 from lws_gevent.engines.interface import Socket
 from lws_gevent.errors import BackpressureExceeded, ConnectionClosed
+from lws_gevent.frames import Role
 from lws_gevent.prepared import Prepared, message_payload
 
 __all__ = ["SendingConnection"]
@@ -64,11 +65,13 @@ class SendingConnection(ConnectionBase):
 
     def _queue_prepared(self, prepared: Prepared, binary: bool) -> None:
         deflate = self._deflate
-        if deflate is None or not self._is_compressed(len(prepared), None):
-            frame = prepared.frame(binary)
-        elif deflate.keeps_context:
-            self._protocol.send_message(prepared.payload, binary, True)
+        compressed = deflate is not None and self._is_compressed(len(prepared), None)
+        if self._role is Role.CLIENT or (deflate is not None and compressed and deflate.keeps_context):
+            # A client may not use a masking key twice (RFC 6455 section 5.3).
+            self._protocol.send_message(prepared.payload, binary, compressed)
             return
+        if deflate is None or not compressed:
+            frame = prepared.frame(binary)
         else:
             frame = prepared.compressed_frame(deflate, binary)
         self._collect()

@@ -114,6 +114,21 @@ class GreenletEngine:
         connection.adopt(request, head, role, subprotocol, deflate, answer)
         return connection
 
+    def deliver_later(self, socket: GreenletSocket, event: str, *args: Any) -> None:
+        """See `Engine.deliver_later`."""
+        socket.deliver_later(event, *args)
+
+    def wait_until_ended(self, socket: Any, timeout: float) -> bool:
+        """See `Engine.wait_until_ended`."""
+        self._check_thread()
+        due = time.monotonic() + timeout
+        while socket in self._connections and socket.greenlet is not getcurrent():
+            left = due - time.monotonic()
+            if left <= 0:
+                return False
+            self._wait_for_change(left)
+        return True
+
     # --- what connections report ------------------------------------------------------------------------------------
 
     def opened(self, connection: GreenletSocket) -> None:
@@ -157,6 +172,13 @@ class GreenletEngine:
     def _notify(self) -> None:
         if self._changed is not None:
             self._changed.set()
+            self._changed = None
+
+    def _wait_for_change(self, timeout: float) -> None:
+        """Until any connection has ended, or for `timeout` seconds."""
+        if self._changed is None:
+            self._changed = Event()
+        self._changed.wait(timeout)
 
     def _listeners_changed(self, event: str) -> None:
         if event == "message":
@@ -187,9 +209,7 @@ class GreenletEngine:
             left = due - time.monotonic()
             if left <= 0:
                 return
-            self._changed = changed = Event()
-            changed.wait(left)
-        self._changed = None
+            self._wait_for_change(left)
 
     def _is_busy(self) -> bool:
         me = getcurrent()

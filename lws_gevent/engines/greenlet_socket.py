@@ -210,6 +210,7 @@ class GreenletSocket(EndingConnection):
 
     def _open(self, role: Role, deflate: DeflateParameters | None, answer: bytes, rest: bytes) -> None:
         settings = self.context.settings
+        self._role = role
         if self._visit is not None:
             self._visit.status = 101
         self._deflate = self.context.new_deflate(deflate, role)
@@ -234,6 +235,12 @@ class GreenletSocket(EndingConnection):
             self._ahead = len(rest)
         self._regulate_reading()
         self._plan_deadline()
+
+    def deliver_later(self, event: str, *args: Any) -> None:
+        """Has the greenlet deliver an event, behind the one that is being delivered."""
+        if self.context.has_listeners(event):
+            self._events.append((event, *args))
+            self._wake()
 
     def _connected(self) -> None:
         self.context.deliver("connection", self, self)
@@ -267,6 +274,9 @@ class GreenletSocket(EndingConnection):
                 calls = octets = 0
                 continue
             kind = event[0]
+            if kind == "connection":
+                self._connected()
+                continue
             self._schedule_hub_turn()
             if kind == "message":
                 if not self._deliver_message(event):
@@ -297,6 +307,7 @@ class GreenletSocket(EndingConnection):
         elif self._paused or not self.context.has_listeners("message"):
             self._events.appendleft(event)
             self._engine.hold(self)
+            self._decode_ahead()  # a close behind it is noticed all the same
             self._park(idle=False)
             self._engine.release(self)
             return False

@@ -11,6 +11,10 @@ from lws_gevent.frames import ReadyState, Role
 from lws_gevent.prepared import Prepared
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
     from lws_gevent.context import Context
     from lws_gevent.extensions import DeflateParameters
     from lws_gevent.handshake import Request
@@ -156,6 +160,16 @@ class Socket(abc.ABC):
         otherwise."""
 
     @abc.abstractmethod
+    def __enter__(self) -> Self:
+        """``with socket:`` closes the connection at the end of the block, with 1000, or 1011 when an exception leaves
+        it, and waits until it has ended, at most ``close_timeout``."""
+
+    @abc.abstractmethod
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    @abc.abstractmethod
     def _fail_handler(self) -> None:
         """A handler of this connection failed: close it with 1011. Does nothing when it has ended."""
 
@@ -224,6 +238,14 @@ class Engine(Protocol):
         TLS over the connection (see `lws_gevent.tls_transport`), which has the socket; `sock` is None. What the system
         refuses is raised as OSError; `sock` is closed then. Nothing blocks.
         """
+
+    def deliver_later(self, socket: Any, event: str, *args: Any) -> None:
+        """Has the listeners of `event` called, in a handler greenlet: behind the handlers of this connection that are
+        running, and before any message that is received later."""
+
+    def wait_until_ended(self, socket: Any, timeout: float) -> bool:
+        """Blocks until the connection has ended and its last handler has returned, at most `timeout` seconds; whether
+        it has. A handler of the connection itself is not waited for."""
 
     def connections(self) -> list[Socket]:
         """A snapshot of the connections that are open or closing, from before ``connection`` is emitted."""

@@ -23,10 +23,10 @@ cdef int receive_ahead(Reactor reactor, Socket socket, uint32_t events) except -
             count_received(socket, <size_t>got)
             rare = rare_of(socket)
             pending_append(rare, reactor.buffer, <size_t>got)
-            if socket.state == OPEN:
-                skim(reactor, socket)
         elif got == 0 or errno != EAGAIN:
             over = True
+    if socket.state == OPEN and socket.rare is not None and socket.rare.skimmed < pending_length(socket.rare):
+        skim(reactor, socket)
     if over or (got <= 0 and events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)):
         lose_connection(reactor, socket)
         if over:

@@ -5,8 +5,13 @@ cdef object claim(Socket socket):
     cdef Rare rare = socket.rare
     if rare is not None and rare.inbox is not None:
         return rare.inbox
-    check_open(socket)
+    # A client that was closed waits for the server to end the connection: what was received before is there to be had.
+    if not (socket.flags & CLIENT and socket.flags & CLOSE_RECEIVED and socket.descriptor >= 0) or socket.flags & (OWN_CLOSE | FAILED):
+        check_open(socket)
+    check_thread(socket.engine.reactor)
     make_inbox(socket)
+    if socket.flags & CLOSE_RECEIVED and (socket.rare.pending_end == 0):
+        end_inbox(socket.engine.reactor, socket)
     socket.flags |= CLAIMED
     current = getcurrent()
     socket.rare.claimed_by_handler = type(current) is HandlerGreenlet and (<Turn>current.turn).socket is socket

@@ -70,8 +70,17 @@ cdef int end_when_written(Reactor reactor, Socket socket) except -1:
         if not socket.flags & LOST:
             write_output(reactor, socket)
         if socket.descriptor >= 0 and (socket.flags & LOST or buffered(socket) == 0):
-            disconnect(reactor, socket)
+            end_transport(reactor, socket)
     return 0
+
+
+cdef int end_transport(Reactor reactor, Socket socket) except -1:
+    """The closing handshake is complete. It is the server that ends the TCP connection; a client waits for that, at most
+    close_timeout (RFC 6455 section 7.1.1), and has nothing more to receive meanwhile."""
+    if socket.flags & CLIENT and not socket.flags & (ENDED | LOST):
+        end_inbox(reactor, socket)
+        return update_interest(reactor, socket)
+    return disconnect(reactor, socket)
 
 
 cdef int fail_protocol(Reactor reactor, Socket socket, lws_event *event) except -1:

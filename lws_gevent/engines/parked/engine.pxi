@@ -262,10 +262,32 @@ cdef class ParkedEngine:
             left = due - monotonic()
             if left <= 0:
                 break
-            self.ended = Event()
-            self.ended.wait(left)
-        self.ended = None
+            self.wait_for_release(left)
         return 0
+
+    cdef int wait_for_release(self, timeout) except -1:
+        """Until any connection has ended and its close handlers have returned, or for `timeout` seconds."""
+        if self.ended is None:
+            self.ended = Event()
+        self.ended.wait(timeout)
+        return 0
+
+    def wait_until_ended(self, Socket socket not None, timeout):
+        current = getcurrent()
+        if socket.engine is None or (type(current) is HandlerGreenlet and (<Turn>current.turn).socket is socket):
+            return True
+        check_thread(self.reactor)
+        due = monotonic() + timeout
+        while socket.engine is not None and socket.state != CONNECTING:
+            left = due - monotonic()
+            if left <= 0:
+                return False
+            self.wait_for_release(left)
+        return True
+
+    def deliver_later(self, Socket socket not None, str event, *arguments):
+        if socket.engine is not None:
+            deliver_later(self.reactor, socket, event, arguments)
 
     # Operations: bound on the server, so that a call costs no Python function around it (rule 13)
 
@@ -340,7 +362,9 @@ cdef class ParkedEngine:
                     else:
                         cut_connection(self.reactor, socket, "back-pressure")
                     continue
-            if at_once and self.reactor.cork_owner is not socket:
+            if socket.flags & CLIENT:
+                queue_prepared(socket, prepared, frame, prepared.binary)
+            elif at_once and self.reactor.cork_owner is not socket:
                 count_sent(socket, length)
                 write_through(self.reactor, socket, NULL, 0, data, length, frame)
             else:

@@ -133,9 +133,7 @@ cdef int open_connection(Reactor reactor, Turn turn, Socket socket) except -1:
     """The 101 is on its way: the connection is open, and its handlers hear of it."""
     make_open(reactor, socket)
     if socket.engine.has_connection:
-        deliver(reactor, turn, socket, "connection", ())
-        if socket.flags & CLAIMED and socket.rare.claimed_by_handler and socket.state == OPEN:
-            close_socket(socket, 1000, "", True)
+        deliver_connection(reactor, turn, socket)
     return 0
 
 

@@ -102,12 +102,15 @@ cdef int forget_data(Socket socket) except -1:
 cdef int release(Socket socket) except -1:
     """The end of all: its close is reported, and nothing that it refers to is kept, for it may be part of a cycle (rule 12)."""
     cdef ParkedEngine engine = socket.engine
+    if engine is not None:
+        end_inbox(engine.reactor, socket)  # it may have been made when the connection had ended already
     forget_data(socket)
     socket.engine = None
     if engine is not None:
         engine.attached -= 1
         if engine.ended is not None:
             engine.ended.set()
+            engine.ended = None
     return 0
 
 

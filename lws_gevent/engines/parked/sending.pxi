@@ -5,8 +5,33 @@ cdef int queue_frame(
 ) except -1:
     """Queues or writes one frame. `owner`: the bytes object that `payload` lies in, or None when it has to be copied."""
     cdef uint8_t header[LWS_MAX_HEADER]
-    cdef size_t header_length = lws_frame_write_header(header, opcode, fin, 0, length, NULL)
+    cdef size_t header_length
+    if socket.flags & CLIENT:
+        return queue_masked(socket, opcode, fin, payload, length)
+    header_length = lws_frame_write_header(header, opcode, fin, 0, length, NULL)
     return queue_octets(socket, header, header_length, payload, length, owner)
+
+
+cdef int queue_masked(Socket socket, uint8_t opcode, bint fin, const uint8_t *payload, size_t length) except -1:
+    """The same for a client: every frame with a key of its own (RFC 6455 section 5.3), so that its payload is always copied. Its
+    owner is somebody who holds it, or the stack: making the key and the memory may run other code (rule 5)."""
+    cdef uint8_t small[LWS_MAX_HEADER + MASKED_LIMIT]
+    cdef uint8_t *frame = small
+    cdef size_t header_length
+    cdef bytes memory = None
+    cdef uint32_t key = new_masking_key()
+    if length > MASKED_LIMIT:
+        if length > <size_t>PY_SSIZE_T_MAX - LWS_MAX_HEADER:
+            raise MemoryError()
+        # At most four octets too long: its header may be shorter than the longest one.
+        memory = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(LWS_MAX_HEADER + length))
+        frame = <uint8_t *>PyBytes_AS_STRING(memory)
+    header_length = lws_frame_write_header(frame, opcode, fin, 0, length, &key)
+    if length > 0:
+        lws_mask(frame + header_length, payload, length, key)
+    if socket.engine is None:
+        return 0
+    return queue_octets(socket, NULL, 0, frame, header_length + length, memory)
 
 
 cdef int queue_octets(
@@ -176,6 +201,20 @@ cdef object send_message(Socket socket, message, binary):
     return True
 
 
+cdef int queue_prepared(Socket socket, prepared, bytes frame, bint binary) except -1:
+    """The frame as it is; for a client, which may not use a masking key twice, its payload."""
+    cdef bytes payload
+    if socket.flags & CLIENT:
+        payload = prepared.payload
+        return queue_masked(
+            socket, LWS_BINARY if binary else LWS_TEXT, True, <const uint8_t *>PyBytes_AS_STRING(payload),
+            <size_t>PyBytes_GET_SIZE(payload),
+        )
+    return queue_octets(
+        socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(frame), <size_t>PyBytes_GET_SIZE(frame), frame
+    )
+
+
 cdef object send_prepared(Socket socket, prepared, binary):
     cdef bytes frame
     cdef bint waited = False
@@ -192,7 +231,7 @@ cdef object send_prepared(Socket socket, prepared, binary):
             return dropped(socket, prepared.payload, prepared.binary if binary is None else bool(binary))
         waited = True
     if not check_open(socket):
-        queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(frame), <size_t>PyBytes_GET_SIZE(frame), frame)
+        queue_prepared(socket, prepared, frame, prepared.binary if binary is None else binary)
     if waited:
         pass_on(socket)
     if socket.engine is not None:

@@ -16,6 +16,9 @@ cdef int serve(Reactor reactor, Turn turn, Socket socket, uint32_t events) excep
     turn.socket = socket
     socket.flags |= BUSY
     if socket.descriptor >= 0:
+        if socket.rare is not None and socket.rare.events is not None:
+            deliver_events(reactor, turn, socket)  # they happened before what is read now
+    if socket.descriptor >= 0:
         begin_turn(reactor, turn)
         if socket.flags & PROXY_DUE and not take_proxy_header(reactor, socket):
             pass  # it is not all there, or was none
@@ -44,10 +47,7 @@ cdef int settle(Reactor reactor, Turn turn, Socket socket) except -1:
         if engine is None:
             break
         if rare is not None and rare.events is not None:
-            name, arguments = rare.events.pop(0)
-            if not rare.events:
-                rare.events = None
-            deliver(reactor, turn, socket, name, arguments)
+            deliver_events(reactor, turn, socket)
             continue
         if rare is not None and socket.state == CLOSED and (rare.pending_end > 0 or rare.assembly is not None):
             if decode(reactor, turn, socket) and socket.rare is not None:
@@ -91,6 +91,29 @@ cdef int settle(Reactor reactor, Turn turn, Socket socket) except -1:
             push_ready(reactor, socket)  # it has ended just now
     if socket.rare is not None and rare_is_empty(socket.rare):
         socket.rare = None
+    return 0
+
+
+cdef int deliver_events(Reactor reactor, Turn turn, Socket socket) except -1:
+    """Delivers what has queued, and what queues meanwhile."""
+    cdef Rare rare = socket.rare
+    while rare is not None and rare.events is not None:
+        name, arguments = rare.events.pop(0)
+        if not rare.events:
+            rare.events = None
+        if name == "connection":
+            deliver_connection(reactor, turn, socket)
+        else:
+            deliver(reactor, turn, socket, name, arguments)
+        rare = socket.rare
+    return 0
+
+
+cdef int deliver_connection(Reactor reactor, Turn turn, Socket socket) except -1:
+    """A handler that has claimed its connection and returns is done with it."""
+    deliver(reactor, turn, socket, "connection", ())
+    if socket.flags & CLAIMED and socket.rare.claimed_by_handler and socket.state == OPEN:
+        close_socket(socket, 1000, "", True)
     return 0
 
 

@@ -218,6 +218,15 @@ cdef class Socket:
         """
         return claim(self).get(timeout)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        cdef ParkedEngine engine = self.engine
+        if engine is not None:
+            close_socket(self, 1000 if kind is None else 1011, "", True)
+            engine.wait_until_ended(self, engine.settings.close_timeout)
+
     def __iter__(self):
         """The messages until the close; ConnectionClosed for any other close than 1000 and 1001."""
         claim(self)

@@ -133,7 +133,9 @@ cdef int after_write(Reactor reactor, Socket socket) except -1:
             rare.late_pong = None
             answer_ping(reactor, socket, payload)
         if socket.flags & CLOSE_RECEIVED and socket.flags & CLOSE_SENT:
-            return disconnect(reactor, socket)
+            end_transport(reactor, socket)
+            if socket.descriptor < 0:
+                return 0
         elif socket.flags & REFUSED:
             shutdown(socket.descriptor, SHUT_WR)
     if socket.flags & OVER and left <= socket.engine.max_backpressure // 2:
