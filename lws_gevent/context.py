@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lws_gevent.deflate import Deflate, Deflaters
     from lws_gevent.engines.interface import Engine, Socket, Subscriptions
     from lws_gevent.proxy_protocol import ProxyHeader
+    from lws_gevent.wsgi_service import WsgiService
 
 __all__ = ["CLIENT_EVENTS", "SERVER_EVENTS", "ClientEvents", "Context", "Decision", "ServerEvents", "http_response"]
 
@@ -54,8 +55,15 @@ class ServerEvents(EventEmitter):
 
     def __init__(self) -> None:
         super().__init__()
+        #: Plain requests go to a WSGI application: nobody can listen to ``http``.
+        self.has_wsgi = False
         #: Called with the name of the event whose listeners are no longer the same.
         self.on_change: list[Callable[[str], None]] = []
+
+    def _add(self, event: str, function: Callable[..., Any], once: bool) -> None:
+        if event == "http" and self.has_wsgi:
+            raise ValueError("with the option 'wsgi' there are no http events: the WSGI application gets the requests")
+        super()._add(event, function, once)
 
     def _listeners_changed(self, event: str) -> None:
         for changed in self.on_change:
@@ -98,6 +106,7 @@ class Context:
         "owner",
         "settings",
         "topics",
+        "wsgi",
     )
 
     def __init__(self, settings: Settings, codec: Codec, emitter: ServerEvents | None = None) -> None:
@@ -118,6 +127,8 @@ class Context:
             self.deflaters = Deflaters(settings.per_message_deflate)
         #: Whatever must live as long as the engine has connections.
         self.owner: Any = None
+        #: Set by the server: who answers what is no WebSocket. None: listeners of ``http``, or nobody.
+        self.wsgi: WsgiService | None = None
         self._origin_arity = arity_of(settings.origins) if callable(settings.origins) else 0
         self._subprotocol_arity = arity_of(settings.subprotocols) if callable(settings.subprotocols) else 0
 
@@ -167,8 +178,9 @@ class Context:
         if socket is not None:
             socket._fail_handler()
 
-    def report_error(self, error: BaseException, socket: Socket | None = None) -> None:
-        """The ``error`` event for `error`; without a listener, and when the listener fails itself, the log."""
+    def report_error(self, error: BaseException, socket: Socket | None = None, accepting: bool = False) -> None:
+        """The ``error`` event for `error`; without a listener, and when the listener fails itself, the log.
+        `accepting`: no connection can be accepted because of it."""
         listeners = self.emitter._take_listeners("error")
         for function, arity, _ in listeners:
             try:
@@ -180,7 +192,7 @@ class Context:
             except BaseException as failure:
                 _log(failure, socket)
         if not listeners:
-            _log(error, socket)
+            _log(error, socket, accepting)
 
     def log_access(self, socket: Socket, *visit: Any) -> None:
         """Writes the line of a connection that has ended: the arguments of `AccessLog.write` behind the address. Runs
@@ -375,7 +387,7 @@ def _three(answer: Any, who: str) -> tuple[int, Any, Any]:
     return answer
 
 
-def _log(error: BaseException, socket: Socket | None) -> None:
+def _log(error: BaseException, socket: Socket | None, accepting: bool = False) -> None:
     import logging  # costs time and memory that a server which never logs does not pay
 
     logger = logging.getLogger("lws_gevent")
@@ -384,7 +396,7 @@ def _log(error: BaseException, socket: Socket | None) -> None:
     if isinstance(error, ProtocolError):
         # Any peer can cause it at will: one line, and not above INFO.
         logger.info("%s%s", error, where)
-    elif isinstance(error, OSError) and socket is None:
+    elif accepting:
         logger.error("cannot accept connections: %s", error)
     else:
         logger.error("error in a handler%s", where, exc_info=error)

@@ -44,7 +44,7 @@ _Check = Callable[[str, Any], Any]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 #: Options that api.md promises and a later version brings; asking for one must not be taken for a slip of the pen.
-_LATER = frozenset({"buffer_size", "workers", "wsgi"})
+_LATER = frozenset({"buffer_size", "workers"})
 
 
 def _wrong_type(name: str, expected: str, value: object) -> TypeError:
@@ -87,6 +87,12 @@ def check_seconds(*, none: bool = False) -> _Check:
 def _flag(name: str, value: Any) -> Any:
     if not isinstance(value, bool):
         raise _wrong_type(name, "a bool", value)
+    return value
+
+
+def _callable(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise _wrong_type(name, "a callable or None", value)
     return value
 
 
@@ -214,6 +220,7 @@ class ServerOptions(TypedDict, total=False):
     path: str | None
     backlog: int
     engine: Literal["auto", "parked", "greenlet"]
+    wsgi: Callable[..., Any] | None
     max_connections: int | None
     max_header_size: int
     max_body_size: int
@@ -255,6 +262,7 @@ class Settings:
     path: str | None = _option(None, _url_path)
     backlog: int = _option(4096, check_integer(1, 2**31 - 1))
     engine: str = _option("auto", _one_of("auto", "parked", "greenlet"))
+    wsgi: Callable[..., Any] | None = _option(None, _callable)
     # Bounds on what peers may ask for.
     max_connections: int | None = _option(None, check_integer(1, none=True))
     # A head is judged in one piece, in a buffer that all connections share.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
 import os
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,10 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from lws_gevent import after_fork, codec, engines, listening
+from lws_gevent.adopting import take_socket
 from lws_gevent.context import Context, Decision
 from lws_gevent.endpoint import Endpoint
-from lws_gevent.engines.interface import Engine, Socket
+from lws_gevent.engines.interface import Engine, Socket, peer_name
 from lws_gevent.errors import HandshakeError
 from lws_gevent.foreign_request import read_foreign
 from lws_gevent.frames import CloseCode, close_payload
@@ -24,6 +27,7 @@ from lws_gevent.handshake import Request, handshake_error
 from lws_gevent.options import ServerOptions, Settings, from_portable
 from lws_gevent.prepared import Prepared
 from lws_gevent.topics import Topics
+from lws_gevent.wsgi_service import WsgiService
 from lws_gevent.wsgi_socket import WsgiSocket
 
 if TYPE_CHECKING:
@@ -103,6 +107,9 @@ class Server(Endpoint, StreamServer):
         self._engine: Engine = engine_class(self._context)
         self._context.engine = self._engine
         self._topics = self._context.topics = Topics(self._engine, self._prepared)
+        if self.settings.wsgi is not None:
+            self._context.wsgi = WsgiService(self._context, self.settings.wsgi, lambda: self.address)
+            self._context.emitter.has_wsgi = True
         self._bind_verbs()
         self._hub: Any = None
         self._engine_accepts = False
@@ -194,10 +201,16 @@ class Server(Endpoint, StreamServer):
         return self._context.negotiate(parsed), parsed, rest
 
     def _adopt(self, socket: Any, decision: Decision, request: Request, octets: bytes) -> Socket:
+        address = None
+        if self.settings.trusted_proxies is not None:
+            socket = take_socket(socket, self.settings)
+            with contextlib.suppress(OSError):  # the peer has gone already: reading will tell
+                address = self._context.client_address(peer_name(socket.getpeername()), request.headers)
         return self._engine.adopt(
             socket,
             request,
             octets,
+            address=address,
             subprotocol=decision.subprotocol,
             deflate=decision.deflate,
             answer=decision.response,
@@ -297,6 +310,8 @@ class Server(Endpoint, StreamServer):
             return
         self._hub = gevent.get_hub()
         self.loop = self._hub.loop
+        if self._context.wsgi is not None:
+            self._context.wsgi.stopping = False
         # gevent's Event belongs to the hub that has used it first.
         self._stop_event = Event()
         self._stop_event.set()
@@ -345,7 +360,7 @@ class Server(Endpoint, StreamServer):
         self._accept_delay = min(self.max_delay, self._accept_delay * 2)
         if not self._accept_fails:
             self._accept_fails = True
-            gevent.spawn(self._context.report_error, error)
+            gevent.spawn(self._context.report_error, error, None, True)
 
     def _start_accepting_if_started(self, _event: Any = None) -> None:
         if self._timer is not None:
@@ -398,10 +413,20 @@ class Server(Endpoint, StreamServer):
         self._stopping = Event()
         try:
             if self._hub is not None:
-                self._engine.shutdown(code, self.settings.close_timeout if timeout is None else timeout)
+                self._end_connections(code, self.settings.close_timeout if timeout is None else timeout)
         finally:
             self._stopping.set()
             self._stopping = None
+
+    def _end_connections(self, code: int, timeout: float) -> None:
+        due = time.monotonic() + timeout
+        wsgi = self._context.wsgi
+        if wsgi is not None:
+            wsgi.stopping = True
+        self._engine.shutdown(code, timeout)
+        if wsgi is not None:
+            wsgi.shutdown(due - time.monotonic())
+            self._engine.shutdown(code, 0)  # what has come back from it
 
     def after_fork_in_child(self) -> None:
         """In a forked child: this copy of the server is stopped, and has no connections. It may be started there
@@ -411,6 +436,8 @@ class Server(Endpoint, StreamServer):
         self._topics.clear()
         abandon = getattr(self._engine, "abandon", None)
         sockets, watchers = ([], []) if abandon is None else abandon()
+        if self._context.wsgi is not None:
+            sockets += self._context.wsgi.abandon()
         listener = self.__dict__.pop("socket", None)
         if listener is not None:
             sockets.append(listener)

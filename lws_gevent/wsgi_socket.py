@@ -21,7 +21,7 @@ class WsgiSocket:
     __slots__ = ("_source", "octets", "sock")
 
     def __init__(self, environ: dict[str, Any]) -> None:
-        source = environ.get("wsgi.input")
+        source: Any = environ.get("wsgi.input")
         source = getattr(source, "rfile", source)  # pywsgi's Input, around the file that it reads from
         unreader: Any = getattr(getattr(source, "reader", None), "unreader", None)
         sock = environ.get("gunicorn.socket")
@@ -35,7 +35,8 @@ class WsgiSocket:
                     "this WSGI environment leads to no socket: it must be gevent.pywsgi's or a gunicorn gevent worker's"
                 )
             self._source = source
-            self.octets = _peek(source, sock)
+            # Our own handler's file may have more than fits into its buffer.
+            self.octets = _peek(source, sock) + getattr(source.raw, "unread", b"")
         self.sock: Any = sock
 
     def take(self) -> int:

@@ -241,6 +241,17 @@ def test_a_started_server_takes_over_others_beside_its_own(make_server: Any, con
     client.expect_close(1000)
 
 
+def test_trusted_proxies_name_the_remote_address(make_server: Any, serve_wsgi: Any, connect: Any) -> None:
+    server = make_server(port=None, start=False, trusted_proxies=["127.0.0.1"])
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        server.accept(environ)
+        return []
+
+    connect(serve_wsgi(application).address, headers=[("X-Forwarded-For", "192.0.2.7")])
+    assert [adopted.remote_address[0] for adopted in server.connections] == ["192.0.2.7"]
+
+
 def test_another_threads_hub_is_refused(portless: Any, pair: Pair) -> None:
     ours, client = pair()
     portless.handle_upgrade(ours, HEADERS)

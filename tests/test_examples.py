@@ -74,6 +74,20 @@ def test_topics() -> None:
         assert one.recv(10) == "somebody left tea"
 
 
+def test_wsgi_beside() -> None:
+    with example("wsgi_beside.py") as address, connect(address, "/count") as one:
+        assert one.recv(10) == "1"
+        with urllib.request.urlopen(f"http://{address}/", timeout=10) as response:
+            assert b"new WebSocket" in response.read()
+        with connect(address, "/count") as two:
+            assert one.recv(10) == two.recv(10) == "2"
+        assert one.recv(10) == "1"
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"http://{address}/other", timeout=10)
+        assert caught.value.code == 404
+        caught.value.close()
+
+
 def test_wsgi_callbacks() -> None:
     with example("wsgi_callbacks.py") as address, connect(address, "/room/tea") as one:
         assert one.recv(10) == "welcome to tea"

@@ -177,6 +177,9 @@ class ParkedEngine:
     def wait_until_ended(self, socket: Any, timeout: float) -> bool:
         """See `interface.Engine.wait_until_ended`."""
 
+    def take_back(self, sock: Any, address: Any, octets: bytes | None) -> None:
+        """Owns the socket of a request that is answered."""
+
     def connections(self) -> list[interface.Socket]:
         """A snapshot of the connections that are open or closing."""
 

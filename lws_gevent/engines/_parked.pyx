@@ -34,6 +34,7 @@ from lws_gevent.engines._output cimport (
 
 import os
 import weakref
+from _socket import socket as new_socket
 from time import monotonic
 
 from gevent import Greenlet, get_hub, getcurrent, joinall, killall
@@ -51,6 +52,7 @@ from lws_gevent.inbox import Inbox
 from lws_gevent.listening import tune
 from lws_gevent.prepared import Prepared, message_payload
 from lws_gevent.waiting_senders import WaitingSenders
+from lws_gevent.wsgi_service import Handed
 
 cdef extern from *:
     """
@@ -153,6 +155,7 @@ include "parked/closing.pxi"
 include "parked/blocking.pxi"
 include "parked/lifetime.pxi"
 include "parked/adopting.pxi"
+include "parked/handing.pxi"
 include "parked/listening.pxi"
 include "parked/deadlines.pxi"
 include "parked/fork.pxi"

@@ -25,6 +25,7 @@ from lws_gevent.waiting_senders import WaitingSenders
 if TYPE_CHECKING:
     from lws_gevent.deflate import Deflate
     from lws_gevent.engines.greenlet import GreenletEngine
+    from lws_gevent.wsgi_service import Handed
 
 __all__ = ["AHEAD_EVENTS", "CLOSED", "CLOSING", "CONNECTING", "OPEN", "WRONG_THREAD", "ConnectionBase"]
 
@@ -61,6 +62,7 @@ class ConnectionBase(Socket):
         "_hub_turn",
         "_idle",
         "_inbox",
+        "_kept",
         "_loop",
         "_opened_at",
         "_out",
@@ -90,13 +92,17 @@ class ConnectionBase(Socket):
         "deadline_slot",
         "extensions",
         "fd",
+        "handed",
         "path",
         "query",
         "remote_address",
         "subprotocol",
     )
 
-    def __init__(self, engine: GreenletEngine, sock: Any, address: Any, tls: Any = None) -> None:
+    def __init__(
+        self, engine: GreenletEngine, sock: Any, address: Any, tls: Any = None, kept: bytes | None = None
+    ) -> None:
+        """`kept`: the connection is no new one but was kept alive after a request, and this was received already."""
         self.context: Context = engine.context
         self._engine = engine
         self._hub: Any = engine.hub
@@ -146,6 +152,9 @@ class ConnectionBase(Socket):
         self._fragment_binary: bool | None = None  # kind of the fragmented message that is being sent
         self._fragment_check: Any = None
         self._fragment_dropped = False
+        self._kept = kept
+        #: Set when `run` has returned: the connection has not ended but is for the WSGI application.
+        self.handed: Handed | None = None
         self._visit: Visit | None = None if self.context.access_log is None else Visit()
         # Times.
         self.deadline_slot: float | None = None

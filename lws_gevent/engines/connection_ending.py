@@ -144,19 +144,7 @@ class EndingConnection(ReceivingConnection):
 
     def _end_transport(self, linger: bool = False) -> None:
         """Gives the TCP connection up. The greenlet still has to deliver what was received, and the close event."""
-        sock, self._sock = self._sock, None
-        self.fd = -1
-        self._state = CLOSED
-        self._reading = False
-        self._engine.deadlines.cancel(self)
-        for watcher in (self._reader, self._writer):
-            if watcher is not None:
-                watcher.stop()
-                watcher.close()
-        self._reader = self._writer = None
-        if self._hub_turn is not None:
-            self._hub_turn.stop()
-            self._hub_turn = None
+        sock = self._release_socket()
         self._out.clear()
         self._engine.end_socket(sock, linger)
         if self._inbox is not None and self._protocol is not None:
@@ -171,6 +159,23 @@ class EndingConnection(ReceivingConnection):
             self._inbox.end(*self._ended())
         self._senders.end(ConnectionClosed(*self._ended()))
         self._wake()
+
+    def _release_socket(self) -> Any:
+        """The socket, which is no longer this connection's."""
+        sock, self._sock = self._sock, None
+        self.fd = -1
+        self._state = CLOSED
+        self._reading = False
+        self._engine.deadlines.cancel(self)
+        for watcher in (self._reader, self._writer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._reader = self._writer = None
+        if self._hub_turn is not None:
+            self._hub_turn.stop()
+            self._hub_turn = None
+        return sock
 
     def _fail_handler(self) -> None:
         if self._state == OPEN:

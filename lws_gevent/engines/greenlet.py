@@ -79,9 +79,21 @@ class GreenletEngine:
         if self._stopping:
             sock.close()
             return
-        connection = GreenletSocket(self, sock, address)
-        self._connections[connection] = None
-        connection.run()
+        kept: bytes | None = None
+        while True:
+            connection = GreenletSocket(self, sock, address, sock if hasattr(sock, "ssl_object") else None, kept)
+            self._connections[connection] = None
+            connection.run()
+            handed = connection.handed
+            if handed is None or self.context.wsgi is None:
+                return
+            sock, kept = self.context.wsgi.serve(handed)
+            if sock is None:
+                return
+            if kept is None or self._stopping:
+                self.end_socket(sock, linger=True)
+                return
+            address = handed.peer
 
     def adopt(
         self,
@@ -128,6 +140,10 @@ class GreenletEngine:
                 return False
             self._wait_for_change(left)
         return True
+
+    def take_back(self, sock: Any, address: Any, octets: bytes | None) -> None:
+        """Never called: `handle` has the request answered in its own greenlet."""
+        raise NotImplementedError("connections are not handed over by this engine")
 
     # --- what connections report ------------------------------------------------------------------------------------
 

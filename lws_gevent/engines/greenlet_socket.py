@@ -22,6 +22,7 @@ from lws_gevent.extensions import DeflateParameters
 from lws_gevent.frames import CloseCode, Role
 from lws_gevent.handshake import Request
 from lws_gevent.inbox import Inbox
+from lws_gevent.wsgi_service import Handed
 
 __all__ = ["GreenletSocket"]
 
@@ -114,7 +115,8 @@ class GreenletSocket(EndingConnection):
     # --- the life of the connection -----------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """The whole life of the connection; returns when it has ended and its last handler has returned."""
+        """The whole life of the connection; returns when it has ended and its last handler has returned, or when it was
+        handed over (see `handed`)."""
         opened = self.opened  # it is when it was adopted
         try:
             if not opened:
@@ -140,14 +142,17 @@ class GreenletSocket(EndingConnection):
         """The opening handshake; whether the connection is open now."""
         try:
             self.limit_request(time.monotonic() + self.context.settings.handshake_timeout)
-            if self.context.settings.proxy_protocol and not read_proxy_header(self):
+            if self.context.settings.proxy_protocol and self._kept is None and not read_proxy_header(self):
                 return False
-            if self.context.settings.ssl is not None and self._sock is not None:
+            if self.context.settings.ssl is not None and self._tls is None and self._sock is not None:
                 self._begin_tls(self.context.settings.ssl)
-            received = read_head(self)
+            received = read_head(self, self._kept or b"")
             if received is None:
                 return False
-            request, rest = received
+            request, head, rest = received
+            if self.context.wsgi is not None and self.context.wsgi.takes(request):
+                self._hand_over(request, head + rest)
+                return False
             self._note_request(request)
             if request.upgrade_status == 0:
                 self._request_method = request.method
@@ -177,6 +182,14 @@ class GreenletSocket(EndingConnection):
                 self._refuse(decision.response)
         self._wait_for_end()
         return False
+
+    def _hand_over(self, request: Request, octets: bytes) -> None:
+        """The connection is not ours any more, and nobody hears of its end here."""
+        client = self.context.client_address(self.remote_address, request.headers)
+        self._engine.refused += 1
+        self._visit = None
+        self.handed = Handed(self._sock, request, octets, self.remote_address, client)
+        self._release_socket()
 
     def adopt(
         self,

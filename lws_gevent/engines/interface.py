@@ -247,6 +247,10 @@ class Engine(Protocol):
         """Blocks until the connection has ended and its last handler has returned, at most `timeout` seconds; whether
         it has. A handler of the connection itself is not waited for."""
 
+    def take_back(self, sock: Any, address: Any, octets: bytes | None) -> None:
+        """For `WsgiService.begin`: owns the socket of a request that is answered. `octets` came behind that request;
+        None: the connection has to end."""
+
     def connections(self) -> list[Socket]:
         """A snapshot of the connections that are open or closing, from before ``connection`` is emitted."""
 

@@ -35,8 +35,9 @@ def read_proxy_header(socket: GreenletSocket) -> bool:
             return True
 
 
-def read_head(socket: GreenletSocket) -> tuple[Request, bytes] | None:
-    """The request, and the octets that came after its head; None when the connection ended before.
+def read_head(socket: GreenletSocket, octets: bytes = b"") -> tuple[Request, bytes, bytes] | None:
+    """The request, its head, and the octets that came after that; None when the connection ended before. `octets` were
+    received already.
 
     HandshakeError: it is refused.
     """
@@ -45,15 +46,16 @@ def read_head(socket: GreenletSocket) -> tuple[Request, bytes] | None:
     data = bytearray()
     scanned = 0
     while True:
-        octets = socket.read_request(_READ_SIZE)
+        octets = octets or socket.read_request(_READ_SIZE)
         if not octets:
             return None
         data += octets
         result = parse(data, settings.max_header_size, scanned)
         if not isinstance(result, int):
             request, length = result
-            return request, bytes(data[length:])
+            return request, bytes(data[:length]), bytes(data[length:])
         scanned = result
+        octets = b""
 
 
 def read_body(socket: GreenletSocket, request: Request, rest: bytes) -> bool:

@@ -208,6 +208,10 @@ cdef class ParkedEngine:
         self.find_reactor()
         return adopt_connection(self, sock, request, head, role == Role.CLIENT, address, subprotocol, answer)
 
+    def take_back(self, sock, address, octets):
+        self.find_reactor()
+        take_back(self, sock, address, octets)
+
     def connections(self):
         cdef Socket socket
         return [socket for socket in self.sockets() if socket.flags & OPENED and socket.state < CLOSED and not socket.flags & LOST]

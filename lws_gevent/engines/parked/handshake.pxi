@@ -48,6 +48,8 @@ cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes o
         refuse_request(reactor, socket, response(error.status, error.headers, error.body))
         return 0
     request, head = parsed
+    if engine.context.wsgi is not None and engine.context.wsgi.takes(request):
+        return hand_over(reactor, socket, request, octets)
     consume_octets(reactor, socket, shared, <size_t>head)
     socket.target = request.target
     note_request(socket, request.method, request.version_minor)

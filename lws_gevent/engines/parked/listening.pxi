@@ -63,7 +63,7 @@ cdef int pause_listening(Reactor reactor, Listening listening, int problem) exce
     listening.timer = reactor.loop.timer(listening.delay)
     listening.timer.start(listening._on_timer)
     if first:
-        listening.engine.context.report_error(OSError(problem, os.strerror(problem)), None)
+        listening.engine.context.report_error(OSError(problem, os.strerror(problem)), None, True)
     return 0
 
 
