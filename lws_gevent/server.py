@@ -93,11 +93,10 @@ class Server(Endpoint, StreamServer):
         if hasattr(listener, "accept") and "backlog" in given:
             raise TypeError("option 'backlog' is of no use with a socket that is listening already")
         engine = self.settings.engine
-        for name in ("ssl", "per_message_deflate"):  # for now
-            if getattr(self.settings, name) is not None:
-                engine = "greenlet" if engine == "auto" else engine
-                if engine == "parked":
-                    raise TypeError(f"option {name!r} needs engine='greenlet' for now")
+        if self.settings.per_message_deflate is not None:  # for now
+            engine = "greenlet" if engine == "auto" else engine
+            if engine == "parked":
+                raise TypeError("option 'per_message_deflate' needs engine='greenlet' for now")
         engine_class = engines.choose(engine)
         if spawn is None:
             raise TypeError("spawn=None would run handlers in the hub, where nothing may block")

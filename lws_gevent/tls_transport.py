@@ -68,6 +68,8 @@ class TlsState(NamedTuple):
     received: bytes
     #: Whether the peer has said that nothing more will come.
     ended: bool
+    #: What the system has not taken yet.
+    sealed: bytes
 
 
 class TlsTransport:
@@ -286,9 +288,9 @@ class TlsTransport:
         self._sock.close()
 
     def release(self) -> tuple[Any, TlsState]:
-        """Gives up the socket and what is needed to go on with TLS over it. Only between messages: everything that was
-        sealed must have been taken."""
-        state = TlsState(self.ssl_object, self._incoming, self._outgoing, bytes(self._received), self._ended)
+        """Gives up the socket and what is needed to go on with TLS over it. Nothing that `send` was given may wait."""
+        sealed = bytes(self._sealed) + self._outgoing.read()
+        state = TlsState(self.ssl_object, self._incoming, self._outgoing, bytes(self._received), self._ended, sealed)
         return self._sock, state
 
 

@@ -199,6 +199,13 @@ class Client:
     def send_raw(self, data: bytes) -> None:
         self.sock.sendall(data)
 
+    def send_some(self, data: bytes) -> int:
+        """As send() of a non-blocking socket; over TLS too, where gevent says 0 instead of raising BlockingIOError."""
+        count: int = self.sock.send(data)
+        if not count and data:
+            raise BlockingIOError
+        return count
+
     def dribble(self, data: bytes, chunk: int = 1) -> None:
         """Send `data` in segments of `chunk` octets, letting the server run after each."""
         for start in range(0, len(data), chunk):

@@ -374,7 +374,7 @@ def test_a_paused_socket_stops_the_peer(make_server: Any, connect: Any) -> None:
     while stuck < 20:
         rest = rest or piece
         try:
-            count = client.sock.send(rest)
+            count = client.send_some(rest)
             rest, sent, stuck = rest[count:], sent + count, 0
         except BlockingIOError:
             stuck += 1

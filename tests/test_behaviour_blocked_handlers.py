@@ -197,7 +197,7 @@ def test_a_flood_of_messages_to_a_blocked_handler_is_not_read_without_bound(bloc
         try:
             if not sent:
                 sent = piece
-            count = blocked.client.sock.send(sent)
+            count = blocked.client.send_some(sent)
             sent = sent[count:]
             total += count
             full = 0
@@ -220,7 +220,7 @@ def test_the_end_is_noticed_even_behind_a_flood(blocked: Any) -> None:
     piece = encode(BINARY, b"x" * 60000)
     while full < 20:
         try:
-            blocked.client.sock.send(piece)
+            blocked.client.send_some(piece)
             full = 0
         except BlockingIOError:
             full += 1

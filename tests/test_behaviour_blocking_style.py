@@ -283,7 +283,7 @@ def test_a_slow_reader_does_not_make_the_server_read_without_bound(make_server: 
     while stuck < 20:
         rest = rest or piece
         try:
-            count = client.sock.send(rest)
+            count = client.send_some(rest)
             rest, sent, stuck = rest[count:], sent + count, 0
         except BlockingIOError:
             stuck += 1

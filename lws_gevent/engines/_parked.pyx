@@ -29,7 +29,8 @@ from lws_gevent._c_core cimport (
 from lws_gevent._codec cimport MessageAssembly, new_masking_key
 from lws_gevent.engines._linux cimport *
 from lws_gevent.engines._output cimport (
-    CHUNK_MINIMUM, Output, message_init, output_clear, output_copy, output_init, output_reference, output_write,
+    CHUNK_MINIMUM, Chunk, Output, message_init, output_clear, output_copy, output_discard, output_init, output_reference,
+    output_write,
 )
 
 import os
@@ -115,6 +116,14 @@ cdef enum:
     TICKS = 4                # of the wheel of deadlines, a second
     WHEEL_SIZE = 1024        # ticks; later deadlines go round more than once
     PROXY_HEADER_SIZE = 4096  # of the PROXY protocol; a longer one is refused
+    RECORD_SIZE = 16384      # in one record of TLS, and below: its header, and the most that it may be behind that when sealed
+    RECORD_HEADER = 5
+    RECORD_MAXIMUM = 18432
+    SEALED_SIZE = 147456     # read at once when it is TLS
+    SEALED_LIMIT = 262144    # answers of TLS itself that wait for the peer to read them
+    SEAL_SIZE = 131072       # sealed before the kernel has taken what was sealed before
+    TLS_VECTOR = 32
+    HANDSHAKES = 4           # steps of TLS handshakes in a round
     LINGER_SECONDS = 2       # that a refused peer has to end its side
     LINGER_OCTETS = 4194304  # thrown away while waiting for that
 
@@ -143,6 +152,8 @@ include "parked/state.pxi"
 include "parked/socket.pxi"
 include "parked/turns.pxi"
 include "parked/reactor.pxi"
+include "parked/transport.pxi"
+include "parked/tls.pxi"
 include "parked/serving.pxi"
 include "parked/receiving.pxi"
 include "parked/control.pxi"

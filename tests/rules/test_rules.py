@@ -59,7 +59,7 @@ def fill(client: Client, piece: bytes = encode(BINARY, b"x" * 60000)) -> int:
     while stuck < 20:
         rest = rest or piece
         try:
-            count = client.sock.send(rest)
+            count = client.send_some(rest)
             rest, sent, stuck = rest[count:], sent + count, 0
         except BlockingIOError:
             stuck += 1

@@ -51,7 +51,7 @@ class Attack:
         while sent < total:
             rest = rest or data
             try:
-                count = client.sock.send(rest)
+                count = client.send_some(rest)
                 rest, sent, stuck = rest[count:], sent + count, 0
                 gevent.sleep(0)
             except BlockingIOError:

@@ -1,14 +1,18 @@
 # Connections whose handshake somebody else has made.
 
 cdef Socket adopt_connection(
-    ParkedEngine engine, sock, request, bytes head, bint client, address, subprotocol, bytes answer
+    ParkedEngine engine, sock, request, bytes head, bint client, address, subprotocol, bytes answer,
+    transport,
 ):
     """The open connection of the connected socket `sock`. Its first turn, in the hub, decodes `head` and reads on."""
     cdef Reactor reactor = engine.reactor
     cdef sockaddr_storage storage
     cdef Socket socket
     target = request.target.encode("latin-1")
-    taken = take_socket(sock, engine.settings)
+    if transport is None:
+        taken = take_socket(sock, engine.settings)
+    else:
+        taken, tls_state = transport.release()
     try:
         peer_address(&storage, <int>taken.fileno(), address)
     except BaseException:
@@ -25,6 +29,8 @@ cdef Socket adopt_connection(
     elif engine.trusts_proxies:
         set_remote_address(socket, engine.context.client_address(address_of(socket), request.headers))
     make_open(reactor, socket)
+    if transport is not None:
+        adopt_tls(socket, tls_state)
     if subprotocol is not None:
         rare_of(socket).subprotocol = subprotocol
     if PyBytes_GET_SIZE(head) > 0:

@@ -13,17 +13,14 @@ cdef int receive_ahead(Reactor reactor, Socket socket, uint32_t events) except -
     if room < AHEAD_LIMIT and wants_to_read(socket, False):
         room = AHEAD_LIMIT - room
         claim_buffer(reactor, None)
-        while True:
-            got = recv(socket.descriptor, reactor.buffer, room, MSG_DONTWAIT)
-            if got >= 0 or errno != EINTR:
-                break
+        got = read_octets(reactor, socket, reactor.buffer, room)
         if got > 0:
             socket.last_receive = reactor.now
             reactor.round_octets += <size_t>got
             count_received(socket, <size_t>got)
             rare = rare_of(socket)
             pending_append(rare, reactor.buffer, <size_t>got)
-        elif got == 0 or errno != EAGAIN:
+        elif got != WOULD_BLOCK:
             over = True
     if socket.state == OPEN and socket.rare is not None and socket.rare.skimmed < pending_length(socket.rare):
         skim(reactor, socket)

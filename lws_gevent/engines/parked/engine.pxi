@@ -38,6 +38,7 @@ cdef class ParkedEngine:
     cdef bint has_connection
     cdef bint has_close
     cdef bint plain_upgrade      # nothing but the strict checks decides about a handshake
+    cdef object tls_context
     cdef bint proxy_protocol     # connections begin with its header
     cdef bint trusts_proxies     # a header of the request may name another address
     cdef bint has_access_log
@@ -84,6 +85,7 @@ cdef class ParkedEngine:
         self.limits.validate_utf8 = not settings.skip_utf8_validation
         self.client_limits = self.limits
         self.client_limits.role = LWS_CLIENT
+        self.tls_context = settings.ssl
         self.proxy_protocol = bool(settings.proxy_protocol)
         self.trusts_proxies = settings.trusted_proxies is not None
         self.has_access_log = context.access_log is not None
@@ -203,10 +205,10 @@ cdef class ParkedEngine:
         self, sock, request, bytes head=b"", *, role=Role.SERVER, address=None, subprotocol=None, deflate=None, transport=None,
         bytes answer=b"",
     ):
-        if deflate is not None or transport is not None:
-            raise NotImplementedError("neither compression nor TLS is there yet")
+        if deflate is not None:
+            raise NotImplementedError("compression is not there yet")
         self.find_reactor()
-        return adopt_connection(self, sock, request, head, role == Role.CLIENT, address, subprotocol, answer)
+        return adopt_connection(self, sock, request, head, role == Role.CLIENT, address, subprotocol, answer, transport)
 
     def take_back(self, sock, address, octets):
         self.find_reactor()

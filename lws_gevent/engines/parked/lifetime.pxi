@@ -16,7 +16,7 @@ cdef int update_interest(Reactor reactor, Socket socket) except -1:
         return 0
     if wants_to_read(socket, False):
         interest |= INTEREST_READ
-    if socket.rare is not None and socket.rare.output.first != NULL:
+    if socket.rare is not None and wants_to_write(socket.rare):
         interest |= INTEREST_WRITE
     if interest == socket.interest:
         return 0
@@ -136,6 +136,8 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
         keep_rest(reactor, socket)
         rare = socket.rare
     epoll_ctl(reactor.epoll, EPOLL_CTL_DEL, descriptor, &event)
+    if rare is not None and rare.tls is not None:
+        say_goodbye(reactor, socket, rare.tls)
     shutdown(descriptor, SHUT_RDWR)
     close(descriptor)
     socket.descriptor = -1
@@ -148,6 +150,7 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
         if not keep:  # else it is delivered yet, before the close event
             pending_free(rare)
             rare.assembly = None
+        rare.tls = None
         rare.late_pong = None
         rare.request = None
         rare.opened = 0

@@ -47,6 +47,8 @@ cdef int accept_connections(Reactor reactor, Turn turn, Py_ssize_t index) except
         socket = register_connection(reactor, listening.engine, descriptor, &address)
         if listening.engine.has_access_log:
             begin_visit(socket)
+        if listening.engine.tls_context is not None:
+            begin_tls(reactor, socket)
         if listening.engine.proxy_protocol:
             socket.flags |= PROXY_DUE
         serve_guarded(reactor, turn, socket, EPOLLIN)

@@ -26,6 +26,11 @@ cdef class Reactor:
     cdef Socket buffer_owner
     cdef size_t position
     cdef size_t end
+    cdef uint8_t *sealed         # what is read of TLS connections; None of them keeps anything here
+    cdef object incoming         # memory BIOs that they share, see tls.pxi
+    cdef object outgoing
+    cdef Tls tls_user            # whose octets are in them
+    cdef size_t round_handshakes # steps in this round
     cdef uint8_t *cork
     cdef Socket cork_owner
     cdef size_t cork_length
@@ -85,6 +90,7 @@ cdef class Reactor:
         if self.epoll >= 0:
             close(self.epoll)
         PyMem_Free(self.buffer)
+        PyMem_Free(self.sealed)
         PyMem_Free(self.cork)
         PyMem_Free(self.events)
         PyMem_Free(self.request)
@@ -157,6 +163,7 @@ cdef int run_round(Reactor reactor, bint poll) except -1:
     reactor.in_round = True
     reactor.has_broadcast = False
     reactor.round_octets = 0
+    reactor.round_handshakes = 0
     try:
         while reactor.batch_position < reactor.batch_length or reactor.serving_position < len(reactor.serving):
             turn = take_turn(reactor)

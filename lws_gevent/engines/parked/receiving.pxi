@@ -34,6 +34,8 @@ cdef bint wants_to_read(Socket socket, bint by_owner):
     cdef uint32_t flags = socket.flags
     if flags & ENDED:
         return False
+    if socket.rare is not None and socket.rare.tls is not None and socket.rare.tls.working:
+        return False  # a callback of its TLS handshake is blocked
     if flags & (REFUSED | OWN_CLOSE | FAILED):
         return True
     if flags & CLAIMED:
@@ -104,7 +106,7 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
             space = assembly.room()
             if space > socket.protocol.frame_remaining:
                 space = socket.protocol.frame_remaining
-            got = recv(socket.descriptor, target, space, MSG_DONTWAIT)
+            got = read_octets(reactor, socket, target, space)
             if got > 0:
                 socket.last_receive = reactor.now
                 if socket.rare is not None:
@@ -128,7 +130,7 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
                 space = BULKY_READ
             if space == 0:
                 raise RuntimeError("the receive buffer is full of octets that were not decoded")
-            got = recv(socket.descriptor, reactor.buffer + reactor.end, space, MSG_DONTWAIT)
+            got = read_octets(reactor, socket, reactor.buffer + reactor.end, space)
             if got > 0:
                 reactor.end += <size_t>got
                 socket.last_receive = reactor.now
@@ -147,14 +149,9 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
                                 continue
                     break
                 continue
-        if got == 0:
-            socket.flags |= ENDED | LOST
-        elif errno == EINTR:
-            continue
-        elif errno == EAGAIN:
+        if got == WOULD_BLOCK:
             break
-        else:
-            socket.flags |= ENDED | LOST
+        socket.flags |= ENDED | LOST
     keep_rest(reactor, socket)
     return 0
 

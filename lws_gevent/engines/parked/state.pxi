@@ -64,6 +64,31 @@ cdef class Visit:
 
 @cython.final
 @cython.no_gc
+cdef class Tls:
+    """What a connection needs for TLS."""
+    cdef object ssl_object   # None before the first record
+    cdef object incoming     # the memory BIOs: the reactor's, or its own
+    cdef object outgoing
+    cdef object error        # of the handshake, to be reported
+    cdef bytes sealed        # what the kernel has not taken
+    cdef size_t sealed_position
+    cdef size_t sealed_from  # octets at the beginning of the output that `sealed` was made of
+    cdef uint8_t *received   # what OpenSSL has not got yet: part of a record, mostly
+    cdef size_t received_length
+    cdef bint established
+    cdef bint holding        # there is more to be read without an event
+    cdef bint reading_first  # nothing can be sealed before something was read
+    cdef bint ended
+    cdef bint failed
+    cdef bint working        # OpenSSL is at work on it
+    cdef bint said_goodbye
+
+    def __dealloc__(self):
+        PyMem_Free(self.received)
+
+
+@cython.final
+@cython.no_gc
 @cython.freelist(64)
 cdef class Rare:
     """What only few connections need at a time. A connection gets one when it needs it and drops it when it is empty."""
@@ -94,6 +119,7 @@ cdef class Rare:
     cdef object subprotocol
     cdef object extensions
     cdef object request      # a plain request whose body is being read
+    cdef Tls tls
     cdef Visit visit         # when there is an access log
     cdef uint32_t opened     # tick of the handshake's end, when max_lifetime is set
     cdef uint32_t pinged     # tick of the last ping
@@ -207,5 +233,5 @@ cdef inline bint rare_is_empty(Rare rare):
         rare.output.size == 0 and rare.pending_end == 0 and rare.assembly is None and rare.inbox is None
         and rare.waiting is None and rare.events is None and rare.reason is None and rare.subprotocol is None
         and rare.extensions is None and rare.method is None and rare.late_pong is None and rare.request is None and rare.opened == 0
-        and rare.visit is None and rare.pinged == 0 and rare.fragment_opcode == 0 and rare.lingered == 0 and rare.pongs == 0
+        and rare.visit is None and rare.tls is None and rare.pinged == 0 and rare.fragment_opcode == 0 and rare.lingered == 0 and rare.pongs == 0
     )

@@ -32,13 +32,10 @@ cdef int uncork(Reactor reactor, Socket socket) except -1:
     reactor.cork_length = 0
     if socket.descriptor < 0 or length == 0:
         return 0
-    while True:
-        written = send(socket.descriptor, reactor.cork, length, MSG_NOSIGNAL | MSG_DONTWAIT)
-        if written >= 0 or errno != EINTR:
-            break
-    if written < 0:
-        if errno != EAGAIN:
-            return lose_connection(reactor, socket)
+    written = write_octets(reactor, socket, reactor.cork, length)
+    if written == BROKEN:
+        return lose_connection(reactor, socket)
+    if written == WOULD_BLOCK:
         written = 0
     if <size_t>written < length:
         output_copy(&rare_of(socket).output, reactor.cork + written, length - <size_t>written)
@@ -54,7 +51,6 @@ cdef int write_through(
 ) except -1:
     """Writes at once what the kernel takes and queues the rest; a large payload is never copied when it can be referred to."""
     cdef iovec vector[3]
-    cdef msghdr message
     cdef ssize_t written = 0
     cdef size_t corked = 0
     cdef Rare rare
@@ -71,17 +67,13 @@ cdef int write_through(
         vector[1].iov_len = header_length
         vector[2].iov_base = <void *>payload
         vector[2].iov_len = length
-        message_init(&message, vector, 3)
-        while True:
-            if corked == 0 and header_length == 0:
-                written = send(socket.descriptor, payload, length, MSG_NOSIGNAL | MSG_DONTWAIT)
-            else:
-                written = sendmsg(socket.descriptor, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
-            if written >= 0 or errno != EINTR:
-                break
-        if written < 0:
-            if errno != EAGAIN:
-                return lose_connection(reactor, socket)
+        if corked == 0 and header_length == 0:
+            written = write_octets(reactor, socket, payload, length)
+        else:
+            written = write_vector(reactor, socket, vector, 3)
+        if written == BROKEN:
+            return lose_connection(reactor, socket)
+        if written == WOULD_BLOCK:
             written = 0
         if <size_t>written == corked + header_length + length:
             return 0
@@ -113,9 +105,12 @@ cdef int write_output(Reactor reactor, Socket socket) except -1:
         uncork(reactor, socket)
     if socket.descriptor < 0:
         return 0
-    if socket.rare is not None and socket.rare.output.first != NULL:
+    if socket.rare is not None and (socket.rare.output.first != NULL or wants_to_write(socket.rare)):
         before = socket.rare.output.size
-        problem = output_write(&socket.rare.output, socket.descriptor)
+        if socket.rare.tls is not None:
+            problem = tls_write_output(reactor, socket, socket.rare.tls) == BROKEN
+        else:
+            problem = output_write(&socket.rare.output, socket.descriptor)
         if problem != 0:
             return lose_connection(reactor, socket)
         socket.rare.progress += before - socket.rare.output.size
@@ -137,6 +132,8 @@ cdef int after_write(Reactor reactor, Socket socket) except -1:
             if socket.descriptor < 0:
                 return 0
         elif socket.flags & REFUSED:
+            if rare is not None and rare.tls is not None:
+                say_goodbye(reactor, socket, rare.tls)
             shutdown(socket.descriptor, SHUT_WR)
     if socket.flags & OVER and left <= socket.engine.max_backpressure // 2:
         socket.flags &= ~<uint32_t>OVER
@@ -160,6 +157,10 @@ cdef int lose_connection(Reactor reactor, Socket socket) except -1:
         reactor.cork_length = 0
     if socket.rare is not None:
         output_clear(&socket.rare.output)
+        if socket.rare.tls is not None:
+            socket.rare.tls.said_goodbye = True  # it cannot be, behind part of a record
+            socket.rare.tls.sealed = None
+            socket.rare.tls.sealed_from = 0
         socket.rare.late_pong = None
     end_waiting(reactor, socket)
     if socket.descriptor >= 0:
