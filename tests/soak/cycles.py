@@ -54,8 +54,8 @@ class Outcome(NamedTuple):
 
     @property
     def growth(self) -> float:
-        """What the second cycle has added to the memory, as a part of it."""
-        return self.second.memory / self.first.memory - 1
+        """What the second cycle has added to the memory that was in use before, as a part of it."""
+        return self.second.memory / max(self.before.memory, self.first.memory) - 1
 
     def __str__(self) -> str:
         lines = [f"{name}: {getattr(self, name)}" for name in ("before", "first", "second")]
