@@ -20,7 +20,7 @@ ON_EVERY_STACK = {"stack", "scene", "attack", "process", "make_server"}
 NOT_ON_BOTH_YET = {"h14", "h18", "h20", "c1", "c2", "c3", "c4", "c5", "c6", "c7"}
 
 
-def tests() -> Iterator[tuple[set[str], bool]]:
+def checklist() -> Iterator[tuple[set[str], bool]]:
     """The items that each test is named after (test_h09_..., test_h19_h20_...), and whether it runs on both engines."""
     for path in sorted(FOLDER.glob("test_checklist_*.py")):
         module = ast.parse(path.read_text())
@@ -39,11 +39,11 @@ def tests() -> Iterator[tuple[set[str], bool]]:
 
 
 def test_every_item_has_a_test() -> None:
-    named: set[str] = set().union(*(items for items, _ in tests()))
+    named: set[str] = set().union(*(items for items, _ in checklist()))
     assert [item for item in ITEMS if item not in named | {"h14"}] == []
     assert named <= set(ITEMS)
 
 
 def test_every_item_has_a_test_on_both_engines() -> None:
-    named: set[str] = set().union(*(items for items, both in tests() if both))
+    named: set[str] = set().union(*(items for items, both in checklist() if both))
     assert [item for item in ITEMS if item not in named | NOT_ON_BOTH_YET] == []
