@@ -92,12 +92,7 @@ class Server(Endpoint, StreamServer):
             raise TypeError("give either a listener or the options 'port' and 'host', not both")
         if hasattr(listener, "accept") and "backlog" in given:
             raise TypeError("option 'backlog' is of no use with a socket that is listening already")
-        engine = self.settings.engine
-        if self.settings.per_message_deflate is not None:  # for now
-            engine = "greenlet" if engine == "auto" else engine
-            if engine == "parked":
-                raise TypeError("option 'per_message_deflate' needs engine='greenlet' for now")
-        engine_class = engines.choose(engine)
+        engine_class = engines.choose(self.settings.engine)
         if spawn is None:
             raise TypeError("spawn=None would run handlers in the hub, where nothing may block")
         if spawn != "default" and engine_class.name != "greenlet":

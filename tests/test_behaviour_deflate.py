@@ -15,8 +15,6 @@ from helpers import eventually, turns
 
 import lws_gevent
 
-pytestmark = pytest.mark.only("greenlet")
-
 JSON = json.dumps([{"id": number, "name": f"user {number}", "active": True} for number in range(40)])
 TAKEOVER = {"server_no_context_takeover": False, "client_no_context_takeover": False}
 

@@ -21,8 +21,8 @@ from libc.stdint cimport SIZE_MAX, UINT32_MAX, UINT64_MAX, int32_t, uint8_t, uin
 from libc.string cimport memcmp, memcpy, memmove, memset
 from lws_gevent._c_core cimport (
     LWS_BINARY, LWS_CLOSE, LWS_CONTINUATION, LWS_EVENT_CLOSE, LWS_EVENT_DATA, LWS_EVENT_ERROR, LWS_EVENT_NONE,
-    LWS_EVENT_PING, LWS_EVENT_PONG, LWS_MAX_CONTROL_PAYLOAD, LWS_MAX_HEADER, LWS_MAX_LEFTOVER, LWS_PING, LWS_PONG,
-    LWS_RECEIVE_ENDED, LWS_CLIENT, LWS_SERVER, LWS_TEXT, LWS_UTF8_ACCEPT, lws_event, lws_frame, lws_frame_read_header,
+    LWS_COMPRESSION_NEGOTIATED, LWS_EVENT_PING, LWS_EVENT_PONG, LWS_MESSAGE_COMPRESSED, LWS_MAX_CONTROL_PAYLOAD, LWS_MAX_HEADER, LWS_MAX_LEFTOVER, LWS_PING, LWS_PONG,
+    LWS_RECEIVE_ENDED, LWS_CLIENT, LWS_SERVER, LWS_TEXT, LWS_UTF8_ACCEPT, LWS_UTF8_REJECT, lws_event, lws_frame, lws_frame_read_header,
     lws_frame_write_header, lws_limits, lws_mask, lws_protocol, lws_protocol_init, lws_protocol_receive, lws_request, lws_request_check_upgrade,
     lws_request_find_end, lws_request_parse, lws_utf8_check,
 )
@@ -132,6 +132,9 @@ cdef enum:
     INTEREST_WRITE = 2
 
 cdef enum:
+    RSV1 = 64                # of a frame's first octet: the message is compressed (RFC 7692 section 6)
+
+cdef enum:
     POLICY_BLOCK = 0
     POLICY_DROP = 1
     POLICY_CLOSE = 2
@@ -157,6 +160,7 @@ include "parked/tls.pxi"
 include "parked/serving.pxi"
 include "parked/receiving.pxi"
 include "parked/control.pxi"
+include "parked/compression.pxi"
 include "parked/ahead.pxi"
 include "parked/proxies.pxi"
 include "parked/handshake.pxi"

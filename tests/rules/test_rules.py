@@ -858,6 +858,8 @@ def test_rule_13_the_methods_of_the_hot_path_run_no_python(make_server: Any, con
     eventually(lambda: sockets)
     socket = sockets[0]
     prepared = server.prepare_buffer("prepared")
+    server.send_prepared(socket, prepared)  # is encoded now
+    assert client.recv_message() == "prepared"
     calls: list[str] = []
 
     def profile(frame: Any, event: str, argument: Any) -> None:

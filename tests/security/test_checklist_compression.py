@@ -13,8 +13,6 @@ from client import BINARY, CONTINUATION, TEXT, Client, encode
 from deflate_peer import RSV1, TAIL, DeflatePeer, deflated, extensions, frames
 from helpers import ServerProcess, Stack, eventually, turns
 
-pytestmark = pytest.mark.only("greenlet")
-
 MIB = 1024 * 1024
 SLACK = 4 * MIB  # what allocators keep, code that is used for the first time
 OFFER = extensions()

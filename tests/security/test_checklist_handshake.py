@@ -371,7 +371,6 @@ EXTENSIONS = {
 }
 
 
-@pytest.mark.only("greenlet")
 @pytest.mark.parametrize("deflate", [False, True], ids=["off", "on"])
 @pytest.mark.parametrize("name", list(EXTENSIONS))
 def test_h18_strange_extension_offers_are_refused_or_declined(scene: Any, name: str, deflate: bool) -> None:
@@ -384,7 +383,6 @@ def test_h18_strange_extension_offers_are_refused_or_declined(scene: Any, name: 
         client.echo()
 
 
-@pytest.mark.only("greenlet")
 def test_h18_as_many_offers_as_there_can_be_keep_nobody_waiting(scene: Any) -> None:
     attacked = scene(per_message_deflate=True, max_header_size=256 * 1024 - 1)
     for name in ("backslashes that end", "commas", "1000 offers", "1500 parameters", "spaces"):
@@ -415,7 +413,6 @@ WRONG_OFFERS = [
 ]
 
 
-@pytest.mark.only("greenlet")
 @pytest.mark.parametrize("wrong", WRONG_OFFERS)
 def test_h19_a_wrong_deflate_offer_is_declined_and_the_next_one_used(scene: Any, wrong: str) -> None:
     attacked = scene(per_message_deflate=True)
@@ -441,7 +438,6 @@ def test_h19_without_the_option_every_offer_is_declined(scene: Any, offer: str) 
     client.echo()
 
 
-@pytest.mark.only("greenlet")
 def test_h20_a_window_of_8_bits_for_the_server_is_declined(scene: Any) -> None:
     attacked = scene(per_message_deflate=True)
     for offer in ("server_max_window_bits=8", "server_max_window_bits=8; client_max_window_bits"):
@@ -450,7 +446,6 @@ def test_h20_a_window_of_8_bits_for_the_server_is_declined(scene: Any) -> None:
         client.echo()
 
 
-@pytest.mark.only("greenlet")
 def test_h20_client_max_window_bits_is_never_sent_unless_it_was_offered(scene: Any) -> None:
     attacked = scene(per_message_deflate={"client_max_window_bits": 10})
     client = attacked.attacker("/", headers=[("Sec-WebSocket-Extensions", "permessage-deflate")])

@@ -1,7 +1,7 @@
 # Connections whose handshake somebody else has made.
 
 cdef Socket adopt_connection(
-    ParkedEngine engine, sock, request, bytes head, bint client, address, subprotocol, bytes answer,
+    ParkedEngine engine, sock, request, bytes head, bint client, address, subprotocol, deflate, bytes answer,
     transport,
 ):
     """The open connection of the connected socket `sock`. Its first turn, in the hub, decodes `head` and reads on."""
@@ -31,6 +31,7 @@ cdef Socket adopt_connection(
     make_open(reactor, socket)
     if transport is not None:
         adopt_tls(socket, tls_state)
+    set_deflate(socket, deflate)
     if subprotocol is not None:
         rare_of(socket).subprotocol = subprotocol
     if PyBytes_GET_SIZE(head) > 0:

@@ -88,13 +88,19 @@ cdef int fail_protocol(Reactor reactor, Socket socket, lws_event *event) except 
     cdef str problem = "the peer broke the protocol"
     if event.problem != NULL:
         problem = event.problem.decode("ascii")
-    error = PayloadTooBig(event.code, problem) if event.code == 1009 else ProtocolError(event.code, problem)
+    return fail_with(
+        reactor, socket, PayloadTooBig(event.code, problem) if event.code == 1009 else ProtocolError(event.code, problem)
+    )
+
+
+cdef int fail_with(Reactor reactor, Socket socket, error) except -1:
+    """Fails the connection with the close code of a ProtocolError, which the application hears of."""
     rare_of(socket).assembly = None
     if not socket.flags & OWN_CLOSE:
         if socket.rare.events is None:
             socket.rare.events = []
         socket.rare.events.append(("error", (error,)))
-    fail_connection(reactor, socket, event.code, problem)
+    fail_connection(reactor, socket, error.close_code, error.problem)
     return 0
 
 
@@ -134,6 +140,7 @@ cdef int linger(Reactor reactor, Socket socket) except -1:
     with unread input would reset the connection and could destroy them."""
     socket.state = CLOSED
     socket.flags |= REFUSED
+    forget_deflate(socket)
     count_closed(reactor, socket)
     write_output(reactor, socket)
     if socket.descriptor >= 0:

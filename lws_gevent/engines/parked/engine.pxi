@@ -42,6 +42,9 @@ cdef class ParkedEngine:
     cdef bint proxy_protocol     # connections begin with its header
     cdef bint trusts_proxies     # a header of the request may name another address
     cdef bint has_access_log
+    cdef bint has_deflate        # compression may be agreed on
+    cdef dict agreed             # Agreed by role and parameters
+    cdef size_t threshold        # octets from which on messages are compressed
     cdef bint auto_pong
     cdef bint own_close_event
     cdef int policy
@@ -89,6 +92,10 @@ cdef class ParkedEngine:
         self.proxy_protocol = bool(settings.proxy_protocol)
         self.trusts_proxies = settings.trusted_proxies is not None
         self.has_access_log = context.access_log is not None
+        self.has_deflate = context.deflaters is not None
+        self.agreed = {}
+        if self.has_deflate:
+            self.threshold = settings.per_message_deflate.threshold
         self.auto_pong = settings.auto_pong
         self.own_close_event = settings.own_close_event
         self.policy = {"block": POLICY_BLOCK, "drop": POLICY_DROP, "close": POLICY_CLOSE}[settings.backpressure]
@@ -205,10 +212,10 @@ cdef class ParkedEngine:
         self, sock, request, bytes head=b"", *, role=Role.SERVER, address=None, subprotocol=None, deflate=None, transport=None,
         bytes answer=b"",
     ):
-        if deflate is not None:
-            raise NotImplementedError("compression is not there yet")
         self.find_reactor()
-        return adopt_connection(self, sock, request, head, role == Role.CLIENT, address, subprotocol, answer, transport)
+        return adopt_connection(
+            self, sock, request, head, role == Role.CLIENT, address, subprotocol, deflate, answer, transport
+        )
 
     def take_back(self, sock, address, octets):
         self.find_reactor()
@@ -298,7 +305,7 @@ cdef class ParkedEngine:
     # Operations: bound on the server, so that a call costs no Python function around it (rule 13)
 
     def send(self, Socket socket not None, message, binary=None, compress=None):
-        return send_message(socket, message, binary)
+        return send_message(socket, message, binary, compress)
 
     def send_prepared(self, Socket socket not None, prepared, binary=None):
         return send_prepared(socket, prepared, binary)
@@ -338,9 +345,13 @@ cdef class ParkedEngine:
         """Queues one encoded frame to each open connection, or to each of `sockets`, by reference. Never blocks: an over-limit
         receiver is dropped or closed."""
         cdef Socket socket
-        cdef bytes frame = prepared.frame(None)
-        cdef const uint8_t *data = <const uint8_t *>PyBytes_AS_STRING(frame)
-        cdef size_t length = <size_t>PyBytes_GET_SIZE(frame)
+        cdef bytes payload = prepared.payload
+        cdef uint8_t opcode = LWS_BINARY if prepared.binary else LWS_TEXT
+        cdef bytes plain = None
+        cdef bytes compressed = None
+        cdef bytes frame
+        cdef object compresses = None  # what `compressed` was made by
+        cdef object deflate
         cdef Py_ssize_t count = 0
         cdef bint at_once
         cdef bint drop = slow == "drop" or self.policy == POLICY_DROP
@@ -368,16 +379,37 @@ cdef class ParkedEngine:
                     else:
                         cut_connection(self.reactor, socket, "back-pressure")
                     continue
-            if socket.flags & CLIENT:
-                queue_prepared(socket, prepared, frame, prepared.binary)
-            elif at_once and self.reactor.cork_owner is not socket:
-                count_sent(socket, length)
-                write_through(self.reactor, socket, NULL, 0, data, length, frame)
+            if is_compressed(socket, <size_t>PyBytes_GET_SIZE(payload), None):
+                deflate = deflate_of(socket)
+                if deflate.keeps_context or socket.flags & CLIENT:
+                    send_compressed(socket, payload, opcode, True)
+                    count += 1
+                    continue
+                if deflate is not compresses:
+                    compressed = prepared.compressed_frame(deflate)
+                    compresses = deflate
+                    if socket.state != OPEN or socket.flags & LOST:
+                        continue
+                frame = compressed
             else:
-                queue_octets(socket, NULL, 0, data, length, frame)
+                if plain is None:
+                    plain = prepared.frame(None)
+                frame = plain
+            queue_broadcast(socket, prepared, frame, at_once)
             count += 1
         self.messages_sent += count
         return count
+
+
+cdef int queue_broadcast(Socket socket, prepared, bytes frame, bint at_once) except -1:
+    """As queue_prepared; `at_once`: nothing is held back."""
+    cdef size_t length = <size_t>PyBytes_GET_SIZE(frame)
+    if at_once and socket.engine.reactor.cork_owner is not socket and not socket.flags & CLIENT:
+        count_sent(socket, length)
+        return write_through(
+            socket.engine.reactor, socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(frame), length, frame
+        )
+    return queue_prepared(socket, prepared, frame, prepared.binary)
 
 
 cdef uint32_t ticks(seconds) except? 0:

@@ -21,6 +21,7 @@ cdef Py_ssize_t handshake(Reactor reactor, Turn turn, Socket socket, uint8_t *da
         head > 0 and head <= engine.max_header_size and engine.plain_upgrade
         and (engine.max_connections < 0 or engine.open_count < engine.max_connections)
         and lws_request_parse(data, head, request) == 0 and lws_request_check_upgrade(request) == 101
+        and (not engine.has_deflate or request.extensions.length == 0)
     ):
         accept = accept_key(
             PyBytes_FromStringAndSize(<const char *>data + request.key.offset, <Py_ssize_t>request.key.length)
@@ -30,7 +31,7 @@ cdef Py_ssize_t handshake(Reactor reactor, Turn turn, Socket socket, uint8_t *da
         consume_octets(reactor, socket, shared, head)
         answer = UPGRADE_BEGIN + accept + UPGRADE_END
         queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(answer), <size_t>len(answer), answer)
-        open_connection(reactor, turn, socket)
+        open_connection(reactor, turn, socket, None)
         return <Py_ssize_t>head
     handshake_by_context(reactor, turn, socket, PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>length), shared)
     return 0 if socket.flags & (REFUSED | ANSWERING) or socket.descriptor < 0 else 1
@@ -124,16 +125,15 @@ cdef int decide_request(Reactor reactor, Turn turn, Socket socket, request) exce
     answer = decision.response
     if decision.subprotocol is not None:
         rare_of(socket).subprotocol = decision.subprotocol
-    if decision.extensions:
-        rare_of(socket).extensions = decision.extensions
     queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(answer), <size_t>len(answer), answer)
-    open_connection(reactor, turn, socket)
+    open_connection(reactor, turn, socket, decision.deflate)
     return 0
 
 
-cdef int open_connection(Reactor reactor, Turn turn, Socket socket) except -1:
+cdef int open_connection(Reactor reactor, Turn turn, Socket socket, deflate) except -1:
     """The 101 is on its way: the connection is open, and its handlers hear of it."""
     make_open(reactor, socket)
+    set_deflate(socket, deflate)
     if socket.engine.has_connection:
         deliver_connection(reactor, turn, socket)
     return 0

@@ -105,6 +105,7 @@ cdef int release(Socket socket) except -1:
     if engine is not None:
         end_inbox(engine.reactor, socket)  # it may have been made when the connection had ended already
     forget_data(socket)
+    forget_deflate(socket)
     socket.engine = None
     if engine is not None:
         engine.attached -= 1
@@ -150,6 +151,7 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
         if not keep:  # else it is delivered yet, before the close event
             pending_free(rare)
             rare.assembly = None
+            forget_deflate(socket)
         rare.tls = None
         rare.late_pong = None
         rare.request = None

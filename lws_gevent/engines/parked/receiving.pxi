@@ -98,6 +98,7 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
         rare = socket.rare
         if (
             rare is not None and rare.assembly is not None and socket.protocol.frame_remaining >= DIRECT_MINIMUM
+            and not socket.protocol.flags & LWS_MESSAGE_COMPRESSED
             and rare.pending_end == 0 and (reactor.buffer_owner is not socket or reactor.position == reactor.end)
         ):
             keep_rest(reactor, socket)
@@ -226,7 +227,13 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
             return 0
         consumed = lws_protocol_receive(&socket.protocol, limits_of(socket), data, length, &event)
         if event.kind == LWS_EVENT_DATA:
-            if event.first and event.last:
+            if event.compressed:
+                part = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length)
+                consume_octets(reactor, socket, shared, consumed)
+                if not take_compressed(reactor, turn, socket, part, event.opcode, event.first, event.last):
+                    return 0
+                part = None
+            elif event.first and event.last:
                 if event.opcode == LWS_TEXT:
                     # Its UTF-8 is checked, unless the server was asked not to.
                     message = PyUnicode_DecodeUTF8(<const char *>event.data, <Py_ssize_t>event.length, b"replace")

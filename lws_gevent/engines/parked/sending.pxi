@@ -3,12 +3,13 @@
 cdef int queue_frame(
     Socket socket, uint8_t opcode, bint fin, const uint8_t *payload, size_t length, object owner
 ) except -1:
-    """Queues or writes one frame. `owner`: the bytes object that `payload` lies in, or None when it has to be copied."""
+    """Queues or writes one frame. `opcode` may have the bit RSV1; `owner`: the bytes object that `payload` lies in, or None when
+    it has to be copied."""
     cdef uint8_t header[LWS_MAX_HEADER]
     cdef size_t header_length
     if socket.flags & CLIENT:
         return queue_masked(socket, opcode, fin, payload, length)
-    header_length = lws_frame_write_header(header, opcode, fin, 0, length, NULL)
+    header_length = lws_frame_write_header(header, opcode & 15, fin, opcode & RSV1, length, NULL)
     return queue_octets(socket, header, header_length, payload, length, owner)
 
 
@@ -26,7 +27,7 @@ cdef int queue_masked(Socket socket, uint8_t opcode, bint fin, const uint8_t *pa
         # At most four octets too long: its header may be shorter than the longest one.
         memory = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(LWS_MAX_HEADER + length))
         frame = <uint8_t *>PyBytes_AS_STRING(memory)
-    header_length = lws_frame_write_header(frame, opcode, fin, 0, length, &key)
+    header_length = lws_frame_write_header(frame, opcode & 15, fin, opcode & RSV1, length, &key)
     if length > 0:
         lws_mask(frame + header_length, payload, length, key)
     if socket.engine is None:
@@ -155,7 +156,7 @@ cdef object dropped(Socket socket, message, binary):
     return False
 
 
-cdef object send_message(Socket socket, message, binary):
+cdef object send_message(Socket socket, message, binary, compress):
     cdef const char *text
     cdef Py_ssize_t size
     cdef uint8_t opcode
@@ -172,9 +173,12 @@ cdef object send_message(Socket socket, message, binary):
             if not make_room(socket, True):
                 return dropped(socket, message, opcode == LWS_BINARY)
             waited = True
-        queue_frame(
-            socket, opcode, True, <const uint8_t *>PyBytes_AS_STRING(message), <size_t>PyBytes_GET_SIZE(message), message
-        )
+        if is_compressed(socket, <size_t>PyBytes_GET_SIZE(message), compress):
+            send_compressed(socket, message, opcode, True)
+        else:
+            queue_frame(
+                socket, opcode, True, <const uint8_t *>PyBytes_AS_STRING(message), <size_t>PyBytes_GET_SIZE(message), message
+            )
     elif PyUnicode_Check(message):
         opcode = LWS_BINARY if binary is not None and binary else LWS_TEXT
         text = PyUnicode_AsUTF8AndSize(message, &size)
@@ -182,7 +186,9 @@ cdef object send_message(Socket socket, message, binary):
             if not make_room(socket, True):
                 return dropped(socket, message, opcode == LWS_BINARY)
             waited = True
-        if <size_t>size > COPY_LIMIT:
+        if is_compressed(socket, <size_t>size, compress):
+            send_compressed(socket, PyBytes_FromStringAndSize(text, size), opcode, True)
+        elif <size_t>size > COPY_LIMIT:
             encoded = PyBytes_FromStringAndSize(text, size)
             queue_frame(socket, opcode, True, <const uint8_t *>PyBytes_AS_STRING(encoded), <size_t>size, encoded)
         else:
@@ -192,7 +198,7 @@ cdef object send_message(Socket socket, message, binary):
         # A subclass of bytes becomes bytes: it could change what its buffer is while we refer to it.
         return send_message(
             socket, PyBytes_FromStringAndSize(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload)),
-            False if binary is not None and not binary else True,
+            False if binary is not None and not binary else True, compress,
         )
     if waited:
         pass_on(socket)
@@ -222,16 +228,21 @@ cdef object send_prepared(Socket socket, prepared, binary):
     if not isinstance(prepared, Prepared):
         raise TypeError(f"send_prepared takes what prepare_buffer returned, not {type(prepared).__name__}")
     check_no_fragments(socket)
-    frames = prepared._frames
-    frame = frames[1 if (prepared.binary if binary is None else binary) else 0]
-    if frame is None:
-        frame = prepared.frame(binary)
+    as_binary = prepared.binary if binary is None else bool(binary)
+    if is_compressed(socket, <size_t>PyBytes_GET_SIZE(<bytes>prepared.payload), None):
+        if deflate_of(socket).keeps_context or socket.flags & CLIENT:
+            return send_message(socket, prepared.payload, as_binary, True)
+        frame = prepared.compressed_frame(deflate_of(socket), as_binary)
+    else:
+        frame = prepared._frames[1 if as_binary else 0]
+        if frame is None:
+            frame = prepared.frame(as_binary)
     if is_over(socket):
         if not make_room(socket, True):
-            return dropped(socket, prepared.payload, prepared.binary if binary is None else bool(binary))
+            return dropped(socket, prepared.payload, as_binary)
         waited = True
     if not check_open(socket):
-        queue_prepared(socket, prepared, frame, prepared.binary if binary is None else binary)
+        queue_prepared(socket, prepared, frame, as_binary)
     if waited:
         pass_on(socket)
     if socket.engine is not None:
@@ -243,6 +254,9 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
     cdef bytes octets
     cdef bint first
     cdef uint8_t opcode
+    cdef uint8_t opcode_sent
+    cdef uint8_t utf8_state
+    cdef bint compressed
     cdef Rare rare
     cdef bint waited = False
     check_open(socket)
@@ -258,6 +272,7 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
         opcode = rare.fragment_opcode
         if binary is not None and bool(binary) != (opcode == LWS_BINARY):
             raise ValueError("every fragment of a message is of the kind of its first one")
+    opcode_sent = opcode if first else LWS_CONTINUATION
     utf8_state = rare.fragment_utf8
     if opcode == LWS_TEXT:
         utf8_state = lws_utf8_check(
@@ -269,6 +284,13 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
         if not make_room(socket, True):
             raise BackpressureExceeded("the connection is over max_backpressure: no fragmented message can begin")
         waited = True
+    compressed = is_compressed(socket, <size_t>PyBytes_GET_SIZE(octets), None) if first else rare.fragment_compressed
+    if compressed:
+        # First, because it may fail.
+        octets = deflate_of(socket).compress(octets, bool(fin))
+        check_open(socket)
+        if first:
+            opcode_sent = opcode | RSV1
     if fin:
         socket.flags &= ~<uint32_t>FRAGMENTING
         rare.fragment_opcode = 0
@@ -277,8 +299,9 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
         socket.flags |= FRAGMENTING
         rare.fragment_opcode = opcode
         rare.fragment_utf8 = utf8_state
+        rare.fragment_compressed = compressed
     queue_frame(
-        socket, opcode if first else LWS_CONTINUATION, bool(fin), <const uint8_t *>PyBytes_AS_STRING(octets),
+        socket, opcode_sent, bool(fin), <const uint8_t *>PyBytes_AS_STRING(octets),
         <size_t>PyBytes_GET_SIZE(octets), octets,
     )
     if waited:

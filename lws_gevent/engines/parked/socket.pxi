@@ -143,7 +143,7 @@ cdef class Socket:
 
     def send(self, message, binary=None, compress=None):
         """`Server.send` to this connection."""
-        return send_message(self, message, binary)
+        return send_message(self, message, binary, compress)
 
     def send_prepared(self, prepared, binary=None):
         """`Server.send_prepared` to this connection."""

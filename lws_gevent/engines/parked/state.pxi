@@ -44,6 +44,7 @@ cdef Address NO_ADDRESS
 memset(&NO_ADDRESS, 0, sizeof(Address))
 
 
+cdef class Agreed
 cdef class LowWater
 cdef class ParkedEngine
 cdef class Reactor
@@ -107,10 +108,15 @@ cdef class Rare:
     cdef uint32_t pongs      # pings in `pending` that were already answered
     cdef uint8_t fragment_opcode
     cdef uint8_t fragment_utf8
+    cdef bint fragment_compressed
+    cdef uint8_t inflated_utf8  # of the compressed message that is being received
     cdef bint claimed_by_handler
     cdef object method       # of a plain request that is to be answered
     cdef bytes late_pong     # the latest ping's payload, to be answered when there is room
     cdef MessageAssembly assembly
+    cdef Agreed agreed       # on compression; None: nothing, or the connection has ended
+    cdef object deflate      # for whole messages; None: not needed yet
+    cdef object inflating    # for the compressed message that has come in part
     cdef object inbox
     cdef LowWater low_water  # of the inbox
     cdef object waiting      # greenlets blocked in send
@@ -230,7 +236,7 @@ cdef inline void pending_consume(Rare rare, size_t count) noexcept:
 
 cdef inline bint rare_is_empty(Rare rare):
     return (
-        rare.output.size == 0 and rare.pending_end == 0 and rare.assembly is None and rare.inbox is None
+        rare.output.size == 0 and rare.pending_end == 0 and rare.assembly is None and rare.agreed is None and rare.inbox is None
         and rare.waiting is None and rare.events is None and rare.reason is None and rare.subprotocol is None
         and rare.extensions is None and rare.method is None and rare.late_pong is None and rare.request is None and rare.opened == 0
         and rare.visit is None and rare.tls is None and rare.pinged == 0 and rare.fragment_opcode == 0 and rare.lingered == 0 and rare.pongs == 0
