@@ -18,6 +18,20 @@ from lws_gevent.compat.ws.websocket_server import WebSocketServer
 #: The name of the server's class in CommonJS programs.
 Server = WebSocketServer
 
+# In CommonJS the module is the class: WebSocket.Server, WebSocket.createWebSocketStream.
+for _name, _thing in {
+    "Receiver": Receiver,
+    "Sender": Sender,
+    "Server": WebSocketServer,
+    "WebSocket": WebSocket,
+    "WebSocketServer": WebSocketServer,
+    "PerMessageDeflate": PerMessageDeflate,
+    "createWebSocketStream": staticmethod(createWebSocketStream),
+    "extension": extension,
+    "subprotocol": subprotocol,
+}.items():
+    setattr(WebSocket, _name, _thing)
+
 __all__ = [
     "CLOSED",
     "CLOSING",

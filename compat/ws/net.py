@@ -221,12 +221,30 @@ class Socket(EventEmitter):
             if callback is not None:
                 nextTick(trimmed, callback, error)
             return False
-        self._queue.append((octets, callback))
-        self._length += len(octets)
+        taken = self._send_now(octets)
+        if taken == len(octets):
+            if callback is not None:
+                nextTick(trimmed, callback, None)
+            return True
+        self._queue.append((octets[taken:], callback))
+        self._length += len(octets) - taken
         self._start_writing()
         if self._length >= _HIGH_WATER_MARK:
             self._needs_drain = True
         return not self._needs_drain
+
+    def _send_now(self, octets: bytes) -> int:
+        """How many octets the system takes at once, if nothing waits already. An error is left to the writer."""
+        if self._queue or self._writer is not None or self.raw is None or self.encrypted:
+            return 0
+        timeout = self.raw.gettimeout()
+        self.raw.settimeout(0.0)
+        try:
+            return int(self.raw.send(octets))
+        except OSError:
+            return 0
+        finally:
+            self.raw.settimeout(timeout)
 
     def _start_writing(self) -> None:
         if self._writer is None and self.raw is not None:
