@@ -20,6 +20,7 @@ import lws_gevent
 from lws_gevent import codec, deflate, engines
 from lws_gevent._version import __version__
 from lws_gevent.cli_page import page
+from lws_gevent.workers import Supervisor
 
 PROGRAM = "lws-gevent"
 EXIT_USAGE = 2
@@ -51,7 +52,7 @@ def broadcast(server: lws_gevent.Server) -> None:
 def serve(name: str, register: Callable[[lws_gevent.Server], None], arguments: argparse.Namespace) -> int:
     """Run a server until SIGTERM or SIGINT; the exit status."""
     _choose_codec(arguments.codec)
-    options: dict[str, Any] = {"engine": arguments.engine}
+    options: dict[str, Any] = {"engine": arguments.engine, "workers": arguments.workers}
     if arguments.path is not None:
         options["path"] = arguments.path
     if arguments.max_payload is not None:
@@ -74,18 +75,30 @@ def serve(name: str, register: Callable[[lws_gevent.Server], None], arguments: a
             return 405, {"Content-Type": "text/plain", "Allow": "GET"}, "Method not allowed\n"
         return 200, {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}, html
 
-    stopping = _stop_on_signals()
+    def started() -> None:
+        in_use = _in_use(server.engine_name, arguments.compression)
+        if arguments.workers > 1:
+            in_use += f", {arguments.workers} workers"
+        print(f"{PROGRAM} {__version__} {name}: {in_use}", file=sys.stderr, flush=True)
+        print(f"listening on ws://{_address(arguments.host, server.port)}", flush=True)
+
     try:
-        server.start()
+        if arguments.workers > 1:
+            Supervisor(server, on_ready=started).run()
+        else:
+            _serve_here(server, started)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise CommandError(f"cannot listen on {_address(arguments.host, arguments.port)}: {reason}") from error
-    in_use = _in_use(server.engine_name, arguments.compression)
-    print(f"{PROGRAM} {__version__} {name}: {in_use}", file=sys.stderr, flush=True)
-    print(f"listening on ws://{_address(arguments.host, server.port)}", flush=True)
+    return 0
+
+
+def _serve_here(server: lws_gevent.Server, started: Callable[[], None]) -> None:
+    stopping = _stop_on_signals()
+    server.start()
+    started()
     stopping.wait()
     server.stop()
-    return 0
 
 
 def _choose_codec(name: str | None) -> None:
@@ -198,6 +211,9 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--codec", choices=("c", "python"), help="(default: c where it is built)")
     parser.add_argument("--compression", action="store_true", help="compress for clients that offer it (RFC 7692)")
+    parser.add_argument(
+        "--workers", type=_positive, default=1, metavar="N", help="processes that share the port (default: %(default)s)"
+    )
     parser.add_argument("--max-payload", type=_positive, metavar="N", help="largest message in bytes (default: 16 MiB)")
 
 

@@ -7,11 +7,25 @@ import contextlib
 import errno
 import os
 import stat
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from gevent import socket
 
-__all__ = ["Address", "open_listener", "parse_listener", "remove_unix_path", "tune"]
+__all__ = [
+    "PORTS_CAN_BE_SHARED",
+    "Address",
+    "open_listener",
+    "parse_listener",
+    "remove_unix_path",
+    "reserve_address",
+    "share_address",
+    "tune",
+]
+
+#: Whether several processes can listen on one port, and the system shares out the connections among them.
+PORTS_CAN_BE_SHARED = sys.platform == "linux" and hasattr(_socket, "SO_REUSEPORT")
 
 #: ``(host, port)``, or the path of a unix socket.
 Address = tuple[str, int] | str
@@ -64,31 +78,57 @@ def open_listener(address: Address, backlog: int) -> Any:
     """
     try:
         if isinstance(address, str):
-            return _listen(_socket.AF_UNIX, address, backlog)
-        host, port = address
-        if host:
-            family, resolved = _resolve(host, port)
-            return _listen(family, resolved, backlog)
-        try:
-            return _listen(_socket.AF_INET6, ("::", port), backlog)
-        except OSError as error:
-            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                raise
-            return _listen(_socket.AF_INET, ("0.0.0.0", port), backlog)  # a machine without IPv6
+            return _listening(_bind(_socket.AF_UNIX, address), backlog)
+        return _listening(_bind_to(address, socket.getaddrinfo), backlog)
     except OSError as error:
-        where = f"unix:{address}" if isinstance(address, str) else _host_and_port(*address)
-        reason = error.strerror or str(error)
-        raise OSError(error.errno, f"cannot listen on {where}: {reason}") from None
+        raise _named(address, error) from None
 
 
-def _resolve(host: str, port: int) -> tuple[int, Any]:
+def reserve_address(address: tuple[str, int]) -> Any:
+    """A socket that has the address and does not listen: nobody else can have it but by `share_address`.
+
+    OSError as `open_listener`. Resolves a name without a hub, blocking the thread.
+    """
+    try:
+        sock = _bind_to(address, _socket.getaddrinfo)
+    except OSError as error:
+        raise _named(address, error) from None
+    # Not before bind(), which would succeed then although another server of this user has the port.
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+    return sock
+
+
+def share_address(reserved: Any, backlog: int) -> Any:
+    """A listening, non-blocking socket on the address of a reserved one, besides others."""
+    sock = _bind(reserved.family, reserved.getsockname(), shared=True)
+    return _listening(sock, backlog)
+
+
+def _bind_to(address: tuple[str, int], getaddrinfo: Callable[..., Any]) -> Any:
+    host, port = address
+    if host:
+        return _bind(*_resolve(host, port, getaddrinfo))
+    try:
+        return _bind(_socket.AF_INET6, ("::", port))
+    except OSError as error:
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        return _bind(_socket.AF_INET, ("0.0.0.0", port))  # a machine without IPv6
+
+
+def _named(address: Address, error: OSError) -> OSError:
+    where = f"unix:{address}" if isinstance(address, str) else _host_and_port(*address)
+    return OSError(error.errno, f"cannot listen on {where}: {error.strerror or error}")
+
+
+def _resolve(host: str, port: int, getaddrinfo: Callable[..., Any]) -> tuple[int, Any]:
     kind, flags = _socket.SOCK_STREAM, _socket.AI_PASSIVE
     found: list[Any]
     try:
         # Mostly it is a number; then neither the network nor a thread of gevent's resolver is needed.
         found = list(_socket.getaddrinfo(host, port, 0, kind, 0, flags | _socket.AI_NUMERICHOST))
     except _socket.gaierror:
-        found = list(socket.getaddrinfo(host, port, 0, kind, 0, flags))
+        found = list(getaddrinfo(host, port, 0, kind, 0, flags))
     family, _, _, _, address = found[0]
     return family, address
 
@@ -97,16 +137,26 @@ def _host_and_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host or '*'}:{port}"
 
 
-def _listen(family: int, address: Any, backlog: int) -> Any:
+def _bind(family: int, address: Any, shared: bool = False) -> Any:
     sock = _socket.socket(family, _socket.SOCK_STREAM)
     try:
         if family == getattr(_socket, "AF_UNIX", None):
             _remove_stale(address)
         elif os.name == "posix":  # elsewhere it would let others take our port
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
         if family == _socket.AF_INET6 and address[0] == "::":
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
         sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _listening(sock: Any, backlog: int) -> Any:
+    try:
         sock.listen(backlog)
         sock.setblocking(False)
     except BaseException:

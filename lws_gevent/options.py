@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -44,7 +45,7 @@ _Check = Callable[[str, Any], Any]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 #: Options that api.md promises and a later version brings; asking for one must not be taken for a slip of the pen.
-_LATER = frozenset({"buffer_size", "workers"})
+_LATER = frozenset({"buffer_size"})
 
 
 def _wrong_type(name: str, expected: str, value: object) -> TypeError:
@@ -220,6 +221,7 @@ class ServerOptions(TypedDict, total=False):
     path: str | None
     backlog: int
     engine: Literal["auto", "parked", "greenlet"]
+    workers: int
     wsgi: Callable[..., Any] | None
     max_connections: int | None
     max_header_size: int
@@ -262,6 +264,7 @@ class Settings:
     path: str | None = _option(None, _url_path)
     backlog: int = _option(4096, check_integer(1, 2**31 - 1))
     engine: str = _option("auto", _one_of("auto", "parked", "greenlet"))
+    workers: int = _option(1, check_integer(1))
     wsgi: Callable[..., Any] | None = _option(None, _callable)
     # Bounds on what peers may ask for.
     max_connections: int | None = _option(None, check_integer(1, none=True))
@@ -306,6 +309,8 @@ class Settings:
         for field in dataclasses.fields(self):
             value = field.metadata["check"](field.name, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+        if self.workers > 1 and not hasattr(os, "fork"):
+            raise ValueError("option 'workers' needs a system that can fork processes")
         if self.ping_timeout is not None and self.ping_interval is None:
             raise ValueError("option 'ping_timeout' needs 'ping_interval': without pings there is nothing to wait for")
 

@@ -111,6 +111,8 @@ class Server(Endpoint, StreamServer):
         self._accept_fails = False
         self._accept_delay = self.min_delay
         self._unix_inode: tuple[int, int] | None = None
+        self._is_worker = False
+        self._reserved = False  # our socket does not listen: it keeps the address for those of workers
         self._keep_alive = (
             self.settings.keep_alive_time,
             self.settings.keep_alive_interval,
@@ -118,6 +120,8 @@ class Server(Endpoint, StreamServer):
         )
         if listener is None and self.settings.port is not None:
             listener = (self.settings.host, self.settings.port)
+        if listener is None and self.settings.workers > 1:
+            raise ValueError("option 'workers' needs a listener: processes can share nothing else")
         super().__init__(listener, handle=None, backlog=None, spawn=spawn)
         self.backlog = self.settings.backlog
 
@@ -222,6 +226,17 @@ class Server(Endpoint, StreamServer):
 
     # --- topics -----------------------------------------------------------------------------------------------------
 
+    def broadcast(
+        self,
+        message: str | bytes | Prepared,
+        binary: bool | None = None,
+        exclude: Collection[Socket] = (),
+        slow: str = "close",
+    ) -> int:
+        if self._topics.on_publish is not None:
+            self._topics.on_publish()
+        return super().broadcast(message, binary, exclude, slow)
+
     def subscribe(self, socket: Socket, topic: str) -> bool:
         """Subscribes an open connection to the topic of exactly this name; whether it was not subscribed before.
 
@@ -246,8 +261,8 @@ class Server(Endpoint, StreamServer):
         """Sends a message to every connection that is subscribed to `topic`, but those in `exclude`; to how many it was
         queued. Never blocks, see `broadcast`; order is kept with all else that is sent to a connection.
 
-        Those receive it that are subscribed when this is called. With several ``workers``, it reaches the connections
-        of this process only. TypeError: a topic that is no str.
+        Those receive it that are subscribed when this is called. TypeError: a topic that is no str. With several
+        ``workers`` it reaches the connections of this process only.
         """
         return self._topics.publish(topic, message, binary, exclude, slow)
 
@@ -284,7 +299,11 @@ class Server(Endpoint, StreamServer):
         fresh = not hasattr(self, "socket")
         if fresh and self.address is not None:
             address = self.address if isinstance(self.address, str) else self.address[:2]
-            self.socket = listening.open_listener(address, self.backlog)
+            if self.settings.workers > 1 and listening.PORTS_CAN_BE_SHARED and not isinstance(address, str):
+                self.socket = listening.reserve_address(address)
+                self._reserved = True
+            else:
+                self.socket = listening.open_listener(address, self.backlog)
             self.family = self.socket.family
             if isinstance(self.address, str):
                 status = os.lstat(self.address)
@@ -302,6 +321,10 @@ class Server(Endpoint, StreamServer):
         """Binds and listens, in the hub of the calling thread. OSError, which names the address, when that fails."""
         if self.started:
             return
+        if self.settings.workers > 1 and not self._is_worker:
+            raise RuntimeError(
+                "option 'workers' needs serve_forever(): start() would fork a running program with all its greenlets"
+            )
         self._hub = gevent.get_hub()
         self.loop = self._hub.loop
         if self._context.wsgi is not None:
@@ -380,6 +403,31 @@ class Server(Endpoint, StreamServer):
             raise
 
     # --- starting and stopping --------------------------------------------------------------------------------------
+
+    def serve_forever(self, stop_timeout: float | None = None) -> None:
+        """Starts the server unless it is started, and returns when it has been stopped; `stop_timeout` is for `stop`.
+
+        With ``workers``, for the main greenlet of the main thread only: this process forks so many others, which
+        serve, restarts those that die, and returns when all have stopped: after SIGTERM or SIGINT, or after `stop` in
+        one of them. A second signal ends everything at once.
+        """
+        if self.settings.workers > 1 and not self._is_worker:
+            from lws_gevent.workers import Supervisor
+
+            Supervisor(self, stop_timeout).run()
+        else:
+            super().serve_forever(stop_timeout)
+
+    def become_worker(self, on_partial: Callable[[], None]) -> None:
+        """For `workers`, in a process that was forked to serve: it accepts on a socket of its own, if that can be, and
+        calls `on_partial` when a message goes to all connections, of which others may have some."""
+        self._is_worker = True
+        self._unix_inode = None  # the file is the parent's
+        if self._reserved:
+            reserved = self.socket
+            self.socket = listening.share_address(reserved, self.backlog)
+            reserved.close()
+        self._topics.on_publish = on_partial
 
     def __enter__(self) -> Server:
         if not self.started:

@@ -23,12 +23,14 @@ class Topics:
     have returned.
     """
 
-    __slots__ = ("_by_socket", "_by_topic", "_engine", "_prepare")
+    __slots__ = ("_by_socket", "_by_topic", "_engine", "_prepare", "on_publish")
 
     def __init__(self, engine: Engine, prepare: Callable[[Any, bool | None], Prepared]) -> None:
         """`prepare` encodes a message, or gives a Prepared the kind that is asked for."""
         self._engine = engine
         self._prepare = prepare
+        #: Called before each `publish`, when it is not None.
+        self.on_publish: Callable[[], None] | None = None
         self._by_topic: dict[str, dict[Socket, None]] = {}
         #: One topic by itself, several as the keys of a dict: most connections have one, and many share its name.
         self._by_socket: dict[Socket, str | dict[str, None]] = {}
@@ -100,6 +102,8 @@ class Topics:
         """Sends to those that are subscribed when it is called; see `Server.publish`. A message for nobody is not even
         encoded."""
         check_slow(slow)
+        if self.on_publish is not None:
+            self.on_publish()
         subscribers = self._by_topic.get(_checked(topic))
         if not subscribers:
             return 0

@@ -63,6 +63,7 @@ def pytest_report_header() -> str:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*engines): run this test on these engines alone")
     config.addinivalue_line("markers", "also_over_tls: run this test over plain TCP and over TLS")
+    config.addinivalue_line("markers", 'slow: takes some ten seconds (`-m "not slow"` leaves it out)')
     config.addinivalue_line("markers", "timeout_factor(factor): this test may take so many times longer than others")
 
 

@@ -242,6 +242,23 @@ def test_a_handler_may_stop_the_server(make_server: Any, connect: Any) -> None:
     eventually(lambda: not server.started)
 
 
+def test_a_handler_that_stops_the_server_has_its_own_connection_closed_as_well(make_server: Any, connect: Any) -> None:
+    server = make_server()
+    left: list[Any] = []
+
+    @server.on("message")
+    def message(socket: Any) -> None:
+        socket.send("stopping")
+        server.stop()
+        left.append(len(list(server.connections)))
+
+    client = connect(server)
+    client.send("stop")
+    assert client.recv_message() == "stopping"
+    client.expect_close(1001)
+    eventually(lambda: left == [0])
+
+
 def test_stop_of_many_cycles_leaves_nothing(make_server: Any, connect: Any) -> None:
     for _ in range(5):
         server = make_server(echo=True)

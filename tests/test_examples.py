@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import environment
+from helpers import environment, eventually
 from tools import Process, need_module
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -117,6 +117,23 @@ def test_compression() -> None:
                 match = re.fullmatch(r"(\d+) characters, (\d+) octets on the wire", client.recv(10))
                 assert match and int(match[1]) == len(text)
                 assert int(match[2]) < len(text) / 3 if compression else int(match[2]) > len(text)
+
+
+def test_workers() -> None:
+    with example("workers.py") as address:
+        client = eventually(lambda: connect_or_not(address), "a worker accepts")
+        with client:
+            first = client.recv(10)
+            assert first.startswith("worker ") and first.endswith(" has 1 connections")
+            client.send("echo")
+            assert client.recv(10) == "echo"
+
+
+def connect_or_not(address: str) -> Any:
+    try:
+        return connect(address)
+    except OSError:
+        return None
 
 
 def test_blocking_style() -> None:

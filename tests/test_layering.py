@@ -59,6 +59,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (2, "lws_gevent.engines.*"),
     (3, "lws_gevent.topics"),
     (3, "lws_gevent.endpoint"),
+    (3, "lws_gevent.workers"),
     (3, "lws_gevent.server"),
     (3, "lws_gevent.connecting"),
     (3, "lws_gevent.client"),

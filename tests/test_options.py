@@ -29,7 +29,7 @@ def test_type_checkers_are_told_of_every_option() -> None:
     ("name", "value", "error"),
     [
         ("prot", 1, TypeError),
-        ("workers", 1, TypeError),
+        ("workers", 0, ValueError),
         ("port", "80", TypeError),
         ("port", True, TypeError),
         ("port", -1, ValueError),

@@ -22,7 +22,10 @@ cdef int receive_ahead(Reactor reactor, Socket socket, uint32_t events) except -
             pending_append(rare, reactor.buffer, <size_t>got)
         elif got != WOULD_BLOCK:
             over = True
-    if socket.state == OPEN and socket.rare is not None and socket.rare.skimmed < pending_length(socket.rare):
+    if (
+        (socket.state == OPEN or socket.state == CLOSING) and socket.rare is not None
+        and socket.rare.skimmed < pending_length(socket.rare)
+    ):
         skim(reactor, socket)
     if over or (got <= 0 and events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)):
         lose_connection(reactor, socket)

@@ -262,16 +262,17 @@ cdef class ParkedEngine:
         self.wait_for_end(KILL_SECONDS)
 
     cdef int wait_for_end(self, timeout) except -1:
-        """Until every connection has ended and its close handlers have returned, but for the one whose handler waits here."""
+        """Until every connection has ended and its close handlers have returned. Of the one whose handler waits here, the TCP
+        connection at least."""
         cdef Turn turn
-        cdef Py_ssize_t own = 0
+        cdef Socket mine = None
         current = getcurrent()
         if type(current) is HandlerGreenlet:
             turn = current.turn
             if turn.socket is not None and turn.socket.engine is self:
-                own = 1
+                mine = turn.socket
         due = monotonic() + timeout
-        while self.attached > own:
+        while self.attached > (0 if mine is None else 1) or mine is not None and mine.descriptor >= 0:
             left = due - monotonic()
             if left <= 0:
                 break

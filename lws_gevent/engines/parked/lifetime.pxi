@@ -146,6 +146,8 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
     socket.state = CLOSED
     count_closed(reactor, socket)
     engine.connection_count -= 1
+    if engine.ended is not None:
+        engine.ended.set()
     if rare is not None:
         output_clear(&rare.output)
         if not keep:  # else it is delivered yet, before the close event

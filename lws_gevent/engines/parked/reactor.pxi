@@ -290,7 +290,7 @@ cdef int on_hub(Reactor reactor) except -1:
     cdef Socket owner = reactor.buffer_owner
     if owner is not None:
         keep_rest(reactor, owner)
-        if owner.state == OPEN and owner.rare is not None and owner.rare.pending_end > 0 and not is_inert(owner):
+        if (owner.state == OPEN or owner.state == CLOSING) and owner.rare is not None and owner.rare.pending_end > 0 and not is_inert(owner):
             skim(reactor, owner)
         update_interest(reactor, owner)
     flush_output(reactor)
