@@ -146,14 +146,15 @@ class Client:
 
     @classmethod
     def open(cls, address: Any, *, timeout: float = 10, receive_buffer: int | None = None, tls: Any = None) -> Client:
-        """A TCP (or Unix, when `address` is a str) connection on which nothing has been sent but, with the
-        ssl.SSLContext `tls`, the handshake of TLS."""
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        """A TCP connection (IPv6 when the host has colons; Unix when `address` is a str) on which nothing has been sent
+        but, with the ssl.SSLContext `tls`, the handshake of TLS."""
+        ip = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        family = socket.AF_UNIX if isinstance(address, str) else ip
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             if receive_buffer is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            if family == socket.AF_INET:
+            if family == ip:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(timeout * FACTOR)
             sock.connect(address)

@@ -121,7 +121,7 @@ def test_s06_logs_contain_neither_payload_nor_credentials_nor_foreign_lines(
     logger.setLevel(logging.DEBUG)
     logger.addHandler(everything)
     try:
-        server = make_server(echo=True)
+        server = make_server(echo=True, access_log=True)
         single = secret.split("\r")[0]
         headers = [("Authorization", f"Basic {single}"), ("Cookie", f"session={single}")]
         for octets in (
@@ -138,7 +138,7 @@ def test_s06_logs_contain_neither_payload_nor_credentials_nor_foreign_lines(
         client.close_handshake(1000, secret)
         client = connect(server, upgrade=False)
         client.request(upgrade_head("/", [*headers, ("Bad Name", secret.replace("\r\n", "\n"))]))
-        eventually(lambda: not list(server.connections))
+        eventually(lambda: sum(record.name == "lws_gevent.access" for record in records) == 6)
     finally:
         logger.removeHandler(everything)
         logger.setLevel(level)
