@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from client import FACTOR
+from drive import CLIENTS, HERE, chromium, node_client, observe, python_client
 from helpers import Stack, environment
-from tools import Process, listening, lws_gevent, missing, need_module, need_program
+from tools import Process, listening, lws_gevent, need_program
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout_factor(3)]
-
-HERE = Path(__file__).parent
-CLIENTS = HERE / "clients"
-NODE_MODULES = HERE / "node_modules"
 
 LARGE = (bytes(range(251)) * (16 * 1024 * 1024 // 251 + 1))[: 16 * 1024 * 1024]
 
@@ -51,24 +44,9 @@ class Client(NamedTuple):
     cannot: frozenset[str] = frozenset()
 
 
-def _python(name: str, module: str) -> Callable[[], list[str]]:
-    def command() -> list[str]:
-        need_module(module)
-        return [sys.executable, str(CLIENTS / name)]
-
-    return command
-
-
-def _node(name: str, package: str) -> list[str]:
-    node = need_program("node")
-    if not (NODE_MODULES / package).is_dir():
-        missing(f"the npm package {package} is not installed (npm ci in tests/interop)")
-    return [node, str(CLIENTS / name)]
-
-
 def _chromium() -> list[str]:
-    need_program("chromium", "chromium-browser", "google-chrome")
-    return _node("chromium.mjs", "playwright-core")
+    chromium()
+    return node_client("chromium.mjs", "playwright-core")
 
 
 def _java() -> list[str]:
@@ -77,12 +55,12 @@ def _java() -> list[str]:
 
 
 ALL = {
-    "node-ws": Client(lambda: _node("node_ws.mjs", "ws")),
+    "node-ws": Client(lambda: node_client("node_ws.mjs", "ws")),
     "chromium": Client(_chromium, frozenset({"fragments_sent", "ping"})),
-    "websockets": Client(_python("websockets_client.py", "websockets")),
-    "websocket-client": Client(_python("websocket_client_client.py", "websocket")),
-    "aiohttp": Client(_python("aiohttp_client.py", "aiohttp"), frozenset({"fragments_sent"})),
-    "picows": Client(_python("picows_client.py", "picows")),
+    "websockets": Client(python_client("websockets_client.py", "websockets")),
+    "websocket-client": Client(python_client("websocket_client_client.py", "websocket")),
+    "aiohttp": Client(python_client("aiohttp_client.py", "aiohttp"), frozenset({"fragments_sent"})),
+    "picows": Client(python_client("picows_client.py", "picows")),
     "java": Client(_java),
 }
 
@@ -109,24 +87,13 @@ def run(name: str, stack: Stack) -> Seen:
         if name == "chromium":
             with lws_gevent("echo", "--port", "0", stack=stack) as page:
                 host, port = listening(page)
-                browser = need_program("chromium", "chromium-browser", "google-chrome")
-                by_client = _observe([*arguments, url, f"http://{host}:{port}/", browser])
+                by_client = observe([*arguments, url, f"http://{host}:{port}/", chromium()])
         else:
-            by_client = _observe([*arguments, url])
+            by_client = observe([*arguments, url])
         closes = [json.loads(server.line())]
         while closes[-1]["path"] != "/closed-by-client":
             closes.append(json.loads(server.line()))
     return Seen(by_client, closes)
-
-
-def _observe(command: list[str]) -> dict[str, Any]:
-    env = {**os.environ, "PYTHONIOENCODING": "utf-8", "no_proxy": "127.0.0.1"}
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=80 * FACTOR, env=env, encoding="utf-8"
-    )
-    assert done.returncode == 0, f"{command[-2:]} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-    observed: dict[str, Any] = json.loads(done.stdout)
-    return observed
 
 
 @pytest.fixture(params=ALL)
