@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from lws_gevent.client_handshake import check_subprotocols
 from lws_gevent.extensions import PerMessageDeflate
 from lws_gevent.handshake import header_lines, header_pairs
 from lws_gevent.options import Settings, check_integer, check_seconds
 from lws_gevent.proxies import Proxy, parse_proxy
+from lws_gevent.tls import TlsOptions, client_context
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+else:  # it is not imported before somebody uses TLS, and type hints can be looked at all the same
+    SSLContext = Any
 
 __all__ = ["ClientOptions", "ConnectOptions", "ConnectSettings", "split_options"]
 
@@ -46,9 +52,6 @@ _SHARED = frozenset(
 #: A client looks after its connection itself: proxies cut tunnels in which nothing moves, many after 60 seconds.
 _DEFAULTS = {"idle_timeout": None, "ping_interval": 20, "ping_timeout": 20}
 
-#: Of a certificate and its keys, as the option ``ssl`` of a server; all of them are paths but the last two.
-_SSL_NAMES = frozenset({"key", "cert", "ca", "ciphers", "reject_unauthorized"})
-
 
 class ConnectOptions(TypedDict, total=False):
     """The keyword arguments of :meth:`lws_gevent.Client.connect`, for type checkers."""
@@ -56,7 +59,7 @@ class ConnectOptions(TypedDict, total=False):
     subprotocols: Sequence[str] | None
     headers: Mapping[str, str] | Iterable[tuple[str, str]] | None
     origin: str | None
-    ssl: Any
+    ssl: SSLContext | TlsOptions | None
     server_hostname: str | None
     proxy: str | Literal[True] | None
     timeout: float | None
@@ -111,19 +114,6 @@ def _origin(name: str, value: Any) -> Any:
     return value
 
 
-def _ssl(name: str, value: Any) -> Any:
-    """None, a mapping of `_SSL_NAMES`, or something like an SSLContext."""
-    if isinstance(value, Mapping):
-        for key in value:
-            if key not in _SSL_NAMES:
-                raise TypeError(
-                    f"option {name!r} has an unknown key {key!r}: known are {', '.join(sorted(_SSL_NAMES))}"
-                )
-    elif value is not None and not hasattr(value, "wrap_bio"):
-        raise TypeError(f"option {name!r} must be an ssl.SSLContext, a mapping or None, not {type(value).__name__}")
-    return value
-
-
 def _proxy(name: str, value: Any) -> Any:
     if value is None or value is True or isinstance(value, Proxy):
         return value
@@ -166,7 +156,7 @@ class ConnectSettings:
     subprotocols: tuple[str, ...] = _option(None, _subprotocols)
     headers: tuple[tuple[str, str], ...] = _option(None, _headers)
     origin: str | None = _option(None, _origin)
-    ssl: Any = _option(None, _ssl)
+    ssl: SSLContext | None = _option(None, client_context)
     server_hostname: str | None = _option(None, _text)
     proxy: Proxy | Literal[True] | None = _option(None, _proxy)
     timeout: float | None = _option(10, check_seconds(none=True))

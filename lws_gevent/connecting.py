@@ -25,7 +25,8 @@ from lws_gevent.extensions import DeflateParameters, PerMessageDeflate, agreed, 
 from lws_gevent.handshake import Headers
 from lws_gevent.options import Settings
 from lws_gevent.proxies import Proxy, proxy_from_environment, tunnel
-from lws_gevent.streams import Stream, open_tcp, open_unix
+from lws_gevent.streams import Stream, TLSStream, open_tcp, open_unix
+from lws_gevent.tls import default_client_context
 from lws_gevent.url import URL, redirected
 
 __all__ = ["Opened", "open_connection"]
@@ -128,7 +129,8 @@ def _reach_through(proxy: Proxy, url: URL, connecting: ConnectSettings) -> Strea
 
 
 def _encrypt(stream: Stream, connecting: ConnectSettings, host: str) -> Stream:
-    raise NotImplementedError("wss is not supported by this version of lws_gevent")
+    context = default_client_context() if connecting.ssl is None else connecting.ssl
+    return TLSStream(stream, context, host)
 
 
 # --- the opening handshake --------------------------------------------------------------------------------------------

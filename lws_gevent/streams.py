@@ -78,6 +78,35 @@ class Stream:
             sock.close()
 
 
+class TLSStream(Stream):
+    """TLS over the socket of another stream, which is given up."""
+
+    def __init__(self, inner: Stream, context: Any, server_hostname: str) -> None:
+        """Makes the TLS handshake. ssl.SSLError (an OSError) when it fails; `inner` stays the caller's then."""
+        from lws_gevent.tls_transport import TlsTransport
+
+        super().__init__(inner._sock)
+        self.transport = TlsTransport(inner._sock, context, server_side=False, server_hostname=server_hostname)
+        self._shake_hands()
+        inner.take()
+        self._sock = self.transport
+
+    def _shake_hands(self) -> None:
+        while True:
+            try:
+                self.transport.do_handshake()
+                return
+            except BlockingIOError:
+                self._wait(3 if self.transport.wants_write else 1)
+            except EOFError as error:
+                raise ConnectionResetError(errno.ECONNRESET, str(error)) from None
+
+    def _wait(self, events: int) -> None:
+        if self.transport.reading_first:
+            events = 1
+        super()._wait(events)
+
+
 # --- connecting -------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The option ``ssl`` of a server (layer 2): the `ssl.SSLContext` for what the user gave.
+"""The option ``ssl`` of servers and clients (layer 2): the `ssl.SSLContext` for what the user gave.
 
 The module ssl is imported only when it is used, and in the form of `gevent.ssl`, whose contexts work whether and
 whenever gevent's monkey-patching has taken place: one that was made before it cannot be changed any more after it
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["TlsOptions", "server_context"]
+__all__ = ["TlsOptions", "client_context", "default_client_context", "server_context"]
 
 
 class TlsOptions(TypedDict, total=False):
@@ -24,6 +24,10 @@ class TlsOptions(TypedDict, total=False):
     ``cert`` is the certificate and those that lead from it to its authority, ``key`` its private key when it is not in
     the same file; ``ciphers`` a list as OpenSSL knows it. With ``ca``, clients must show a certificate that one of
     these authorities has signed; with ``reject_unauthorized=False`` they may come without one.
+
+    For a client ``ca`` is who signs servers, in place of the system's authorities, ``cert`` and ``key`` what it shows
+    when a server asks, and ``reject_unauthorized=False`` takes any certificate of anybody, which protects from nobody
+    who can change what is on its way.
     """
 
     key: str
@@ -59,13 +63,69 @@ def server_context(name: str, value: Any) -> ssl.SSLContext | None:
     return context
 
 
+def client_context(name: str, value: Any) -> ssl.SSLContext | None:
+    """As `server_context`, for a client. Certificates and host names are verified unless a mapping or a context of the
+    user's says otherwise. None stays None, see `default_client_context`."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        context = _client_context_of(name, value)
+    elif _is_context(value):
+        context = value
+    else:
+        raise TypeError(f"option {name!r} must be an ssl.SSLContext, a dict or None, not {type(value).__name__}")
+    from gevent import ssl
+
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
+    except ssl.SSLError as error:
+        raise ValueError(f"option {name!r}: this context is not one for clients ({_reason(error)})") from None
+    return context
+
+
+def default_client_context() -> ssl.SSLContext:
+    """The context of clients that were given none, with the authorities of the system. One per process: to load them
+    takes time."""
+    global _default
+    if _default is None:
+        _default = _client_context_of("ssl", {})
+    return _default
+
+
+_default: ssl.SSLContext | None = None
+
+
+def _client_context_of(name: str, options: Mapping[str, Any]) -> ssl.SSLContext:
+    _check_names(name, options)
+    from gevent import ssl
+
+    context: ssl.SSLContext = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies certificates and host names
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    if not options.get("reject_unauthorized", True):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if options.get("key") is not None and options.get("cert") is None:
+        raise ValueError(f"option {name!r}: a 'key' needs a 'cert'")
+    for key in ("cert", "key", "ca"):
+        _check_readable(name, key, options.get(key))
+    if options.get("cert") is not None:
+        _load_certificate(name, options, context)
+    _load_authorities(name, options, context)
+    _set_ciphers(name, options, context)
+    if options.get("ca") is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
 def _is_context(value: Any) -> bool:
     # The class that all contexts inherit from; monkey-patching replaces ssl.SSLContext, but not this one.
     module = sys.modules.get("_ssl")
     return module is not None and isinstance(value, module._SSLContext)
 
 
-def _context_of(name: str, options: Mapping[str, Any]) -> ssl.SSLContext:
+def _check_names(name: str, options: Mapping[str, Any]) -> None:
     for key, value in options.items():
         if key not in _names:
             raise TypeError(f"option {name!r} has no {key!r}: known are {', '.join(sorted(_names))}")
@@ -74,8 +134,11 @@ def _context_of(name: str, options: Mapping[str, Any]) -> ssl.SSLContext:
                 raise TypeError(f"option {name!r}: {key!r} must be a bool, not {type(value).__name__}")
         elif value is not None and not isinstance(value, (str, os.PathLike)):
             raise TypeError(f"option {name!r}: {key!r} must be a str, not {type(value).__name__}")
-    cert = options.get("cert")
-    if cert is None:
+
+
+def _context_of(name: str, options: Mapping[str, Any]) -> ssl.SSLContext:
+    _check_names(name, options)
+    if options.get("cert") is None:
         raise ValueError(f"option {name!r} needs a 'cert': the path of the server's certificate")
     from gevent import ssl
 
@@ -83,11 +146,21 @@ def _context_of(name: str, options: Mapping[str, Any]) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # Each is a handshake that a peer could ask for at will, and a write that has to wait for reading.
     context.options |= ssl.OP_NO_RENEGOTIATION
-    ca = options.get("ca")
     for key in ("cert", "key", "ca"):
         _check_readable(name, key, options.get(key))
+    _load_certificate(name, options, context)
+    if _load_authorities(name, options, context):
+        reject = options.get("reject_unauthorized", True)
+        context.verify_mode = ssl.CERT_REQUIRED if reject else ssl.CERT_OPTIONAL
+    _set_ciphers(name, options, context)
+    return context
+
+
+def _load_certificate(name: str, options: Mapping[str, Any], context: ssl.SSLContext) -> None:
+    from gevent import ssl
+
     try:
-        context.load_cert_chain(cert, options.get("key"), password=_no_password)
+        context.load_cert_chain(options["cert"], options.get("key"), password=_no_password)
     except _EncryptedKey:
         raise ValueError(
             f"option {name!r}: the private key is encrypted; give an ssl.SSLContext that has loaded it"
@@ -95,20 +168,31 @@ def _context_of(name: str, options: Mapping[str, Any]) -> ssl.SSLContext:
     except ssl.SSLError as error:
         files = " and ".join(f"{key} {options[key]!r}" for key in ("cert", "key") if options.get(key) is not None)
         raise ValueError(f"option {name!r}: cannot use {files} ({_reason(error)})") from None
-    if ca is not None:
-        try:
-            context.load_verify_locations(ca)
-        except ssl.SSLError as error:
-            raise ValueError(f"option {name!r}: cannot use ca {ca!r} ({_reason(error)})") from None
-        reject = options.get("reject_unauthorized", True)
-        context.verify_mode = ssl.CERT_REQUIRED if reject else ssl.CERT_OPTIONAL
+
+
+def _load_authorities(name: str, options: Mapping[str, Any], context: ssl.SSLContext) -> bool:
+    """Whether there were any."""
+    from gevent import ssl
+
+    ca = options.get("ca")
+    if ca is None:
+        return False
+    try:
+        context.load_verify_locations(ca)
+    except ssl.SSLError as error:
+        raise ValueError(f"option {name!r}: cannot use ca {ca!r} ({_reason(error)})") from None
+    return True
+
+
+def _set_ciphers(name: str, options: Mapping[str, Any], context: ssl.SSLContext) -> None:
+    from gevent import ssl
+
     ciphers = options.get("ciphers")
     if ciphers is not None:
         try:
             context.set_ciphers(ciphers)
         except ssl.SSLError as error:
             raise ValueError(f"option {name!r}: 'ciphers' {ciphers!r}: {_reason(error)}") from None
-    return context
 
 
 class _EncryptedKey(Exception):

@@ -2,117 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket as stdlib_socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 import pytest
+from certificates import certificates
 from client import BINARY, TEXT, encode
 from gevent import socket
 from helpers import Stack, eventually, turns
+from raw_server import accept, drain, header_of, read_head, url_of
 
 import lws_gevent
 from lws_gevent.handshake import accept_key
-
-
-def url_of(server: Any, target: str = "/") -> str:
-    return f"ws://127.0.0.1:{server.port}{target}"
-
-
-@pytest.fixture
-def opened(stack: Stack, make_server: Any) -> Iterator[Callable[..., Any]]:
-    """`opened(url, **options)` is `lws_gevent.connect` on this stack; what is still open at the end is terminated."""
-    sockets: list[Any] = []
-
-    def make(url: str, **options: Any) -> Any:
-        options.setdefault("engine", stack.engine)
-        options.setdefault("close_timeout", 5)
-        sockets.append(lws_gevent.connect(url, **options))
-        return sockets[-1]
-
-    yield make
-    for sock in sockets:
-        sock.terminate()
-    sockets.clear()
-
-
-class RawServer:
-    """A listener whose connections are handled by a function of one test, in a greenlet each."""
-
-    def __init__(self, handle: Callable[[Any], None], family: int = socket.AF_INET, address: Any = ("127.0.0.1", 0)):
-        self.listener = socket.socket(family)
-        self.listener.bind(address)
-        self.listener.listen(64)
-        self.handle = handle
-        self.handlers: list[gevent.Greenlet] = []
-        self.accepting = gevent.spawn(self.accept)
-        self.port = self.listener.getsockname()[1] if family != socket.AF_UNIX else None
-
-    def accept(self) -> None:
-        while True:
-            sock, _ = self.listener.accept()
-            self.handlers.append(gevent.spawn(self.run, sock))
-            del sock
-
-    def run(self, sock: Any) -> None:
-        with contextlib.closing(sock), contextlib.suppress(OSError):
-            self.handle(sock)
-
-    def stop(self) -> None:
-        gevent.killall([self.accepting, *self.handlers])
-        self.handlers.clear()
-        self.listener.close()
-
-
-def read_head(sock: Any) -> bytes:
-    """A request's head."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        octets = sock.recv(4096)
-        if not octets:
-            break
-        data += octets
-    return data
-
-
-def header_of(head: bytes, name: str) -> str:
-    lines = head.decode("latin-1").split("\r\n")
-    return next(line.split(": ", 1)[1] for line in lines if line.lower().startswith(name.lower() + ": "))
-
-
-def accept(sock: Any, extra: str = "") -> bytes:
-    """Reads a request and answers it well; the request."""
-    head = read_head(sock)
-    sock.sendall(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept_key(header_of(head, 'Sec-WebSocket-Key'))}\r\n{extra}\r\n".encode("latin-1")
-    )
-    return head
-
-
-def drain(sock: Any) -> bytes:
-    """Everything that the peer sends until it ends the connection."""
-    data = b""
-    while octets := sock.recv(65536):
-        data += octets
-    return data
-
-
-@pytest.fixture
-def raw_server(nothing_leaks: None) -> Iterator[Callable[..., RawServer]]:
-    servers: list[RawServer] = []
-
-    def make(handle: Callable[[Any], None], *arguments: Any) -> RawServer:
-        servers.append(RawServer(handle, *arguments))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.stop()
-    servers.clear()
-
 
 # --- blocking style ---------------------------------------------------------------------------------------------------
 
@@ -577,6 +480,57 @@ def test_a_killed_connect_leaves_nothing_open(raw_server: Any, make_client: Any,
     connected.wait(10)
     greenlet.kill()
     assert ended.wait(10)
+
+
+TAKEOVER = {"server_no_context_takeover": False, "client_no_context_takeover": False}
+
+
+@pytest.mark.parametrize("compression", [True, TAKEOVER], ids=["none", "takeover"])
+def test_compression(make_server: Any, make_client: Any, compression: Any) -> None:
+    server = make_server(echo=True, per_message_deflate=compression)
+    client = make_client(per_message_deflate=compression)
+    received: list[Any] = []
+    client.on("message", lambda sock, message: received.append(message))
+    sock = client.connect(url_of(server))
+    assert sock.extensions.startswith("permessage-deflate")
+    text = "all work and no play makes jack a dull boy " * 500
+    sent: list[Any] = [text, text.encode(), "short", b"", text * 20]
+    for message in sent:
+        client.send(sock, message)
+    client.send_prepared(sock, client.prepare_buffer(text))
+    client.broadcast(text)
+    client.send(sock, text, compress=False)
+    client.send_fragment(sock, text, False)
+    client.send_fragment(sock, text, True)
+    eventually(lambda: len(received) == 9)
+    assert received == [*sent, text, text, text, text * 2]
+    assert client.stats()["octets_received"] < 3 * len(text)
+
+
+def test_a_server_that_declines_compression(make_server: Any, opened: Any) -> None:
+    sock = opened(url_of(make_server(echo=True)), per_message_deflate=True)
+    assert sock.extensions == ""
+    sock.send("x" * 5000)
+    assert sock.recv(5) == "x" * 5000
+
+
+def test_tls(make_server: Any, make_client: Any, opened: Any) -> None:
+    server = make_server(echo=True, ssl=certificates().options)
+    options = {"ssl": {"ca": str(certificates().ca)}}
+    url = f"wss://localhost:{server.port}/secret"
+    with opened(url, **options) as sock:
+        for message in ("text", b"octets" * 100_000, ""):
+            sock.send(message)
+            assert sock.recv(5) == message
+    client = make_client(**options)
+    received: list[Any] = []
+    client.on("message", lambda sock, message: received.append((sock.data, message)))
+    for number in range(20):
+        client.connect(url, data=number).send(str(number))
+    eventually(lambda: len(received) == 20)
+    assert sorted(received) == [(number, str(number)) for number in range(20)]
+    client.stop()
+    assert client.connections == []
 
 
 # --- redirects --------------------------------------------------------------------------------------------------------

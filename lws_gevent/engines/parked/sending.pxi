@@ -24,7 +24,7 @@ cdef int queue_masked(Socket socket, uint8_t opcode, bint fin, const uint8_t *pa
     if length > MASKED_LIMIT:
         if length > <size_t>PY_SSIZE_T_MAX - LWS_MAX_HEADER:
             raise MemoryError()
-        # At most four octets too long: its header may be shorter than the longest one.
+        # A few octets more than are used: its header may be shorter than the longest one.
         memory = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>(LWS_MAX_HEADER + length))
         frame = <uint8_t *>PyBytes_AS_STRING(memory)
     header_length = lws_frame_write_header(frame, opcode & 15, fin, opcode & RSV1, length, &key)
