@@ -87,6 +87,8 @@ cdef int settle(Reactor reactor, Turn turn, Socket socket) except -1:
             if socket.state == CLOSED and not socket.flags & BUSY:
                 forget_data(socket)
             update_interest(reactor, socket)
+            if is_holding(socket) and wants_to_read(socket, True):
+                push_ready(reactor, socket)
         elif not socket.flags & READY:
             push_ready(reactor, socket)  # it has ended just now
     if socket.rare is not None and rare_is_empty(socket.rare):

@@ -68,6 +68,7 @@ cdef class Visit:
 cdef class Tls:
     """What a connection needs for TLS."""
     cdef object ssl_object   # None before the first record
+    cdef object inner        # its part in C
     cdef object incoming     # the memory BIOs: the reactor's, or its own
     cdef object outgoing
     cdef object error        # of the handshake, to be reported

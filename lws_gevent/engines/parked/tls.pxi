@@ -42,6 +42,7 @@ cdef int adopt_tls(Socket socket, state) except -1:
     rare_of(socket)
     socket.rare.tls = tls
     tls.ssl_object = state.ssl_object
+    tls.inner = inner_of(tls.ssl_object)
     tls.incoming = state.incoming
     tls.outgoing = state.outgoing
     tls.established = True
@@ -51,6 +52,11 @@ cdef int adopt_tls(Socket socket, state) except -1:
     if state.sealed:
         tls.sealed = state.sealed
     return 0
+
+
+cdef object inner_of(ssl_object):
+    """What an SSLObject, which is Python, only passes on to (rule 13)."""
+    return getattr(ssl_object, "_sslobj", ssl_object)
 
 
 cdef int make_ssl_object(Reactor reactor, Socket socket, Tls tls) except -1:
@@ -65,6 +71,7 @@ cdef int make_ssl_object(Reactor reactor, Socket socket, Tls tls) except -1:
         tls.incoming = ssl_module.MemoryBIO()
         tls.outgoing = ssl_module.MemoryBIO()
     tls.ssl_object = wrap_tls(context, tls.incoming, tls.outgoing)
+    tls.inner = inner_of(tls.ssl_object)
     return 0
 
 
@@ -257,7 +264,7 @@ cdef size_t open_some(Tls tls, uint8_t *target, size_t space) except? 0:
     tls.holding = False
     try:
         while True:
-            got = tls.ssl_object.read(
+            got = tls.inner.read(
                 space - filled, PyMemoryView_FromMemory(<char *>target + filled, <Py_ssize_t>(space - filled), PyBUF_WRITE)
             )
             if got == 0:
@@ -266,7 +273,7 @@ cdef size_t open_some(Tls tls, uint8_t *target, size_t space) except? 0:
                 break
             filled += got
             if filled == space:
-                tls.holding = tls.incoming.pending > 0 or tls.ssl_object.pending() > 0
+                tls.holding = tls.incoming.pending > 0 or tls.inner.pending() > 0
                 break
             if tls.incoming.pending == 0:
                 break
@@ -306,7 +313,7 @@ cdef ssize_t shake_hands(Reactor reactor, Socket socket, Tls tls) except -1:
     octets = None
     reactor.round_handshakes += 1
     try:
-        tls.ssl_object.do_handshake()
+        tls.inner.do_handshake()
     except ssl_module.SSLWantReadError:
         return 0
     except OSError as error:
@@ -442,7 +449,7 @@ cdef size_t seal(Reactor reactor, Tls tls, iovec *vector, size_t count, size_t *
                         index[0] += 1
                         offset[0] = 0
             if length > 0:
-                tls.ssl_object.write(PyMemoryView_FromMemory(<char *>data, <Py_ssize_t>length, PyBUF_READ))
+                tls.inner.write(PyMemoryView_FromMemory(<char *>data, <Py_ssize_t>length, PyBUF_READ))
                 total += length
             while index[0] < count and offset[0] == vector[index[0]].iov_len:
                 index[0] += 1

@@ -5,8 +5,9 @@ cdef enum:
     BROKEN = -3              # -2 is Cython's word for an exception
 
 
-cdef inline Tls tls_of(Socket socket):
-    return None if socket.rare is None else socket.rare.tls
+cdef inline bint is_holding(Socket socket):
+    """Whether there is more to be read that epoll does not know of (rule 8)."""
+    return socket.rare is not None and socket.rare.tls is not None and socket.rare.tls.holding
 
 
 cdef inline bint wants_to_write(Rare rare):
