@@ -55,6 +55,7 @@ def scene(make_server: Any, connect: Any) -> Any:
     return Scene()
 
 
+@pytest.mark.also_over_tls
 def test_block_waits_for_room_before_queueing_and_goes_on_in_order(scene: Any, spawn: Any) -> None:
     scene.open()
     count = scene.fill()
@@ -100,6 +101,7 @@ def test_a_blocked_sender_that_is_killed_or_times_out_has_sent_nothing(scene: An
     assert scene.client.recv_message() == "end"
 
 
+@pytest.mark.also_over_tls
 def test_a_blocked_sender_learns_that_the_peer_left(scene: Any, spawn: Any) -> None:
     scene.open()
     scene.fill()
@@ -154,6 +156,7 @@ def test_send_timeout_without_progress_ends_the_connection(scene: Any, spawn: An
     assert scene.socket.closed
 
 
+@pytest.mark.also_over_tls
 def test_send_timeout_counts_from_the_last_progress(scene: Any, spawn: Any) -> None:
     scene.open(send_timeout=0.5, max_backpressure=LIMIT)
     count = scene.fill()
@@ -173,6 +176,7 @@ def test_a_message_that_meets_a_buffer_under_the_limit_is_accepted_whatever_its_
     assert scene.client.recv_message() == b"x" * 3_000_000
 
 
+@pytest.mark.also_over_tls
 def test_drop_returns_false_and_tells(scene: Any) -> None:
     scene.open(backpressure="drop")
     count = scene.fill()
@@ -211,6 +215,7 @@ def test_close_ends_the_connection(scene: Any) -> None:
     eventually(lambda: not list(scene.server.connections))
 
 
+@pytest.mark.also_over_tls
 def test_drain_comes_once_after_the_limit_was_passed(scene: Any) -> None:
     scene.open()
     scene.server.send(scene.socket, "little")
@@ -254,6 +259,7 @@ def test_drain_queues_behind_the_running_handler(make_server: Any, connect: Any)
     reader.kill()
 
 
+@pytest.mark.also_over_tls
 def test_in_the_hub_send_never_blocks(scene: Any) -> None:
     scene.open()
     count = scene.fill()
@@ -273,6 +279,7 @@ def test_in_the_hub_send_never_blocks(scene: Any) -> None:
     assert scene.client.recv_message() == "from the hub"
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize("policy", ["block", "close", "drop"])
 def test_broadcast_never_blocks_and_slow_receivers_meet_their_policy(
     make_server: Any, connect: Any, policy: str
@@ -316,6 +323,7 @@ def test_broadcast_may_be_told_to_drop(make_server: Any, connect: Any) -> None:
     assert slow.recv_message() == "not dropped"
 
 
+@pytest.mark.also_over_tls
 def test_buffered_amount_grows_and_returns_to_zero(scene: Any) -> None:
     scene.open(max_backpressure=8_000_000)
     assert scene.socket.buffered_amount == 0
@@ -351,6 +359,7 @@ def test_a_paused_socket_reads_no_messages_until_resumed(make_server: Any, conne
     eventually(lambda: len(got) == 5)
 
 
+@pytest.mark.also_over_tls
 def test_a_paused_socket_stops_the_peer(make_server: Any, connect: Any) -> None:
     server = make_server()
     sockets: list[Any] = []
@@ -388,6 +397,7 @@ def test_a_paused_socket_stops_the_peer(make_server: Any, connect: Any) -> None:
     eventually(lambda: total == expected)
 
 
+@pytest.mark.also_over_tls
 def test_a_paused_connection_still_sends_and_its_reset_is_noticed(make_server: Any, connect: Any) -> None:
     server = make_server()
     sockets: list[Any] = []

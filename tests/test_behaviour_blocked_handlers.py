@@ -59,6 +59,7 @@ def blocked(request: Any, make_server: Any, connect: Any) -> Any:
     return Blocked()
 
 
+@pytest.mark.also_over_tls
 def test_a_first_send_before_blocking_arrives_at_once(make_server: Any, connect: Any) -> None:
     release = gevent.event.Event()
     server = make_server()
@@ -92,6 +93,7 @@ def test_a_first_send_in_the_connection_handler_arrives_at_once(make_server: Any
     assert client.recv_message() == "after"
 
 
+@pytest.mark.also_over_tls
 def test_pings_are_answered_while_the_handler_is_blocked(blocked: Any) -> None:
     for number in range(5):
         blocked.client.ping(b"%d" % number)
@@ -100,6 +102,7 @@ def test_pings_are_answered_while_the_handler_is_blocked(blocked: Any) -> None:
     assert blocked.client.recv_message() == "released"
 
 
+@pytest.mark.also_over_tls
 def test_a_close_frame_is_noticed_and_answered_and_the_next_send_raises(blocked: Any) -> None:
     assert blocked.client.close_handshake(4001, "had enough")[0] == 4001
     eventually(lambda: blocked.socket.closed)
@@ -112,6 +115,7 @@ def test_a_close_frame_is_noticed_and_answered_and_the_next_send_raises(blocked:
     assert blocked.closes == [(4001, "had enough")]
 
 
+@pytest.mark.also_over_tls
 def test_a_reset_is_noticed_and_the_next_send_raises(blocked: Any) -> None:
     blocked.client.reset()
     eventually(lambda: blocked.socket.closed)
@@ -124,6 +128,7 @@ def test_a_reset_is_noticed_and_the_next_send_raises(blocked: Any) -> None:
     assert blocked.closes == [(1006, "")]
 
 
+@pytest.mark.also_over_tls
 def test_an_end_of_stream_without_a_close_frame_is_noticed(blocked: Any) -> None:
     blocked.client.disconnect()
     eventually(lambda: blocked.socket.closed)
@@ -177,6 +182,7 @@ def test_every_verb_raises_after_the_end_and_reading_attributes_does_not(blocked
     blocked.release.set()
 
 
+@pytest.mark.also_over_tls
 def test_messages_sent_meanwhile_are_handled_afterwards_in_order(blocked: Any) -> None:
     blocked.client.send_raw(b"".join(encode(TEXT, str(number)) for number in range(500)))
     blocked.client.ping(b"read so far")
@@ -187,6 +193,7 @@ def test_messages_sent_meanwhile_are_handled_afterwards_in_order(blocked: Any) -
     assert blocked.later == [str(number) for number in range(500)]
 
 
+@pytest.mark.also_over_tls
 def test_a_flood_of_messages_to_a_blocked_handler_is_not_read_without_bound(blocked: Any) -> None:
     total = 0
     piece = encode(BINARY, b"x" * 60000)
@@ -214,6 +221,7 @@ def test_a_flood_of_messages_to_a_blocked_handler_is_not_read_without_bound(bloc
     assert blocked.client.recv_message() == "released"
 
 
+@pytest.mark.also_over_tls
 def test_the_end_is_noticed_even_behind_a_flood(blocked: Any) -> None:
     blocked.client.sock.settimeout(0)
     full = 0
@@ -340,6 +348,7 @@ def test_a_greenlet_spawned_by_a_handler_may_send_later(make_server: Any, connec
     assert client.recv_message() == "later 1"
 
 
+@pytest.mark.also_over_tls
 def test_many_connections_may_block_at_once(make_server: Any, connect: Any) -> None:
     count = 500
     server = make_server()

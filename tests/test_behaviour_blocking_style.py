@@ -36,6 +36,7 @@ def test_recv_in_the_connection_handler_claims_the_socket(make_server: Any, conn
     assert events == []
 
 
+@pytest.mark.also_over_tls
 def test_iteration_gives_messages_in_order_until_1000(make_server: Any, connect: Any) -> None:
     server = make_server()
     got = gevent.event.AsyncResult()
@@ -116,6 +117,7 @@ def test_a_timeout_loses_nothing(make_server: Any, connect: Any) -> None:
     client.echo("next")
 
 
+@pytest.mark.also_over_tls
 def test_a_timeout_in_the_middle_of_a_message_loses_nothing(make_server: Any, connect: Any) -> None:
     server = make_server()
     timed_out = gevent.event.Event()
@@ -245,6 +247,7 @@ def test_without_a_listener_data_waits_and_is_not_lost(make_server: Any, connect
     assert got.get() == ["one", b"two"]
 
 
+@pytest.mark.also_over_tls
 def test_without_a_listener_data_waits_until_one_comes(make_server: Any, connect: Any) -> None:
     server = make_server()
     sockets: list[Any] = []
@@ -260,6 +263,7 @@ def test_without_a_listener_data_waits_until_one_comes(make_server: Any, connect
     assert got == ["one", "two", "three"]
 
 
+@pytest.mark.also_over_tls
 def test_a_slow_reader_does_not_make_the_server_read_without_bound(make_server: Any, connect: Any) -> None:
     server = make_server()
     release = gevent.event.Event()

@@ -21,6 +21,7 @@ class Closes(list):
         server.on("close", lambda socket, code, reason: self.append((code, reason)))
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize("code", [1000, 1001, 1003, 1011, 3000, 4999])
 def test_the_peers_close_is_echoed_and_reported_once(make_server: Any, connect: Any, code: int) -> None:
     server = make_server()
@@ -39,6 +40,7 @@ def test_an_empty_close_is_echoed_empty_and_reported_as_1005(make_server: Any, c
     assert closes == [(1005, "")]
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize("end", ["disconnect", "reset", "half_close"])
 def test_a_lost_connection_is_reported_once_as_1006(make_server: Any, connect: Any, end: str) -> None:
     server = make_server(echo=True)
@@ -86,6 +88,7 @@ def test_a_close_without_arguments_is_1000(make_server: Any, connect: Any) -> No
     assert client.expect_close(1000) == ""
 
 
+@pytest.mark.also_over_tls
 def test_terminate_ends_at_once_and_is_not_reported(make_server: Any, connect: Any) -> None:
     server = make_server()
     closes = Closes(server)
@@ -107,6 +110,7 @@ def test_terminate_ends_at_once_and_is_not_reported(make_server: Any, connect: A
     assert closes == []
 
 
+@pytest.mark.also_over_tls
 def test_pending_messages_go_before_the_close_frame(make_server: Any, connect: Any) -> None:
     server = make_server(max_backpressure=64 * 1024 * 1024)
 
@@ -153,6 +157,7 @@ def test_a_peer_that_never_answers_our_close_is_cut_after_close_timeout(make_ser
     eventually(lambda: not list(server.connections))
 
 
+@pytest.mark.also_over_tls
 def test_a_peer_that_never_reads_is_cut_after_close_timeout_too(make_server: Any, connect: Any) -> None:
     server = make_server(close_timeout=0.2, max_backpressure=64 * 1024 * 1024)
 
@@ -166,6 +171,7 @@ def test_a_peer_that_never_reads_is_cut_after_close_timeout_too(make_server: Any
     eventually(lambda: not list(server.connections))
 
 
+@pytest.mark.also_over_tls
 def test_the_server_ends_the_tcp_connection_first(make_server: Any, connect: Any) -> None:
     client = connect(make_server())
     client.send_close(1000)
@@ -266,6 +272,7 @@ def test_messages_read_before_a_reset_are_still_delivered_or_not_at_all_but_in_o
     assert order[:-1] == list(range(len(order) - 1)) and order[-1] == "close"
 
 
+@pytest.mark.also_over_tls
 def test_a_protocol_error_is_reported_with_its_code_and_as_an_error(make_server: Any, connect: Any) -> None:
     from lws_gevent import ProtocolError
 

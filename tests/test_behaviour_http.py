@@ -26,6 +26,7 @@ def test_without_a_listener_it_is_426(make_server: Any, connect: Any) -> None:
     assert response.headers["upgrade"].lower() == "websocket"
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize(
     ("answer", "status", "body"),
     [
@@ -59,6 +60,7 @@ def test_the_request_is_described(make_server: Any, connect: Any) -> None:
     assert got == [("GET", "/page", "x=1", "value", b"")]
 
 
+@pytest.mark.also_over_tls
 def test_respond_answers_later(make_server: Any, connect: Any, spawn: Any) -> None:
     server = make_server()
     release = gevent.event.Event()
@@ -80,6 +82,7 @@ def test_respond_answers_later(make_server: Any, connect: Any, spawn: Any) -> No
     client.expect_eof()
 
 
+@pytest.mark.also_over_tls
 def test_a_big_answer_arrives_whole(make_server: Any, connect: Any) -> None:
     server = make_server()
     server.on("http", lambda socket, request: b"x" * 5_000_000)

@@ -16,6 +16,7 @@ import lws_gevent
 SIZES = [0, 1, 125, 126, 127, 65535, 65536, 65537, 1_000_000]
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize("size", SIZES)
 def test_binary_messages_of_every_size_class_come_back(make_server: Any, connect: Any, size: int) -> None:
     client = connect(make_server(echo=True))
@@ -34,6 +35,7 @@ def test_text_messages_of_every_size_class_come_back(make_server: Any, connect: 
     sender.get()
 
 
+@pytest.mark.also_over_tls
 def test_a_message_of_16_mib_comes_back(make_server: Any, connect: Any) -> None:
     client = connect(make_server(echo=True))
     message = random.Random(1).randbytes(16 * 1024 * 1024)
@@ -98,6 +100,7 @@ def test_an_unknown_event_is_refused_by_name(make_server: Any) -> None:
         server.on("mesage", print)
 
 
+@pytest.mark.also_over_tls
 def test_pipelined_messages_are_handled_in_order_and_never_concurrently(make_server: Any, connect: Any) -> None:
     count = 2000
     running = 0
@@ -141,6 +144,7 @@ def test_connections_are_handled_concurrently(make_server: Any, connect: Any) ->
     assert [client.recv_message() for client in clients] == ["together"] * 50
 
 
+@pytest.mark.also_over_tls
 def test_fragments_arrive_as_one_message_with_control_frames_between_them(make_server: Any, connect: Any) -> None:
     client = connect(make_server(echo=True))
     client.send_frame(TEXT, "\u20ac".encode()[:1], fin=False)
@@ -152,6 +156,7 @@ def test_fragments_arrive_as_one_message_with_control_frames_between_them(make_s
     assert client.pongs == [b"between"]
 
 
+@pytest.mark.also_over_tls
 def test_a_message_dribbled_octet_by_octet_arrives(make_server: Any, connect: Any) -> None:
     client = connect(make_server(echo=True))
     client.dribble(encode(TEXT, "dribbled \u20ac") + encode(BINARY, b"x" * 200))
@@ -330,6 +335,7 @@ def test_preparing_octets_that_are_no_utf8_as_text_is_refused(make_server: Any) 
         make_server(start=False).prepare_buffer(b"\xff", False)
 
 
+@pytest.mark.also_over_tls
 def test_broadcast_reaches_every_connection_but_the_excluded_and_counts_them(make_server: Any, connect: Any) -> None:
     server = make_server()
     sockets: list[Any] = []
@@ -363,6 +369,7 @@ def test_broadcast_from_a_handler_reaches_oneself_and_never_the_closed(make_serv
     assert counted == [2]
 
 
+@pytest.mark.also_over_tls
 def test_cork_keeps_the_order_and_sends_even_when_the_block_raises(make_server: Any, connect: Any) -> None:
     server = make_server()
     sockets: list[Any] = []
@@ -382,6 +389,7 @@ def test_cork_keeps_the_order_and_sends_even_when_the_block_raises(make_server: 
     assert client.pings == [b"3"]
 
 
+@pytest.mark.also_over_tls
 def test_any_greenlet_may_send_to_any_socket(make_server: Any, connect: Any, spawn: Any) -> None:
     server = make_server()
     sockets: list[Any] = []

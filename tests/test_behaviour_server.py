@@ -107,6 +107,7 @@ def test_with_starts_and_stops(make_server: Any, connect: Any) -> None:
         Client.open(("127.0.0.1", port))
 
 
+@pytest.mark.also_over_tls
 def test_stop_sends_1001_to_everyone_and_reports_it(make_server: Any, connect: Any, spawn: Any) -> None:
     server = make_server(echo=True)
     closes: list[Any] = []
@@ -131,6 +132,7 @@ def test_stop_takes_another_code(make_server: Any, connect: Any, spawn: Any) -> 
     stopping.get()
 
 
+@pytest.mark.also_over_tls
 def test_stop_delivers_pending_messages_first(make_server: Any, connect: Any, spawn: Any) -> None:
     server = make_server(max_backpressure=64_000_000)
 
@@ -213,6 +215,7 @@ def test_stop_lets_a_handler_finish_in_time(make_server: Any, connect: Any, spaw
     assert finished == [True]
 
 
+@pytest.mark.also_over_tls
 def test_stop_ends_connections_that_have_not_finished_their_handshake(make_server: Any, connect: Any) -> None:
     server = make_server()
     silent = connect(server, upgrade=False)
@@ -296,6 +299,7 @@ def test_two_servers_on_one_hub_do_not_mix(make_server: Any, connect: Any) -> No
     assert two.recv_message() == "second 3"
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize("late", [0, 0.3])
 def test_a_silent_client_is_cut_after_handshake_timeout(make_server: Any, connect: Any, late: float) -> None:
     server = make_server(handshake_timeout=0.2, echo=True)

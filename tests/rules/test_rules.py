@@ -79,6 +79,7 @@ def quiet(seconds: float = 0.1) -> None:
 # 1. A blocked handler does not make its connection deaf.
 
 
+@pytest.mark.also_over_tls
 def test_rule_01_a_blocked_connection_answers_pings_and_sees_a_close(make_server: Any, connect: Any) -> None:
     scene = Blocking(make_server)
     client = connect(scene.server, "/a")
@@ -100,6 +101,7 @@ def test_rule_01_a_blocked_connection_answers_pings_and_sees_a_close(make_server
     assert scene.closes == [("/a", 4000)]
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize("data", ["nothing unread", "a little", "more than the bound"])
 @pytest.mark.parametrize("end", ["reset", "disconnect", "half_close", "stay"])
 def test_rule_01_a_busy_connection_that_ends_or_overflows_uses_no_cpu(
@@ -124,6 +126,7 @@ def test_rule_01_a_busy_connection_that_ends_or_overflows_uses_no_cpu(
         assert scene.closes == [("/a", 1006)]
 
 
+@pytest.mark.also_over_tls
 def test_rule_01_what_is_read_ahead_is_bounded_and_nothing_is_lost(make_server: Any, connect: Any) -> None:
     scene = Blocking(make_server)
     client = connect(scene.server, "/a")
@@ -154,6 +157,7 @@ def test_rule_01_idle_deadlines_rest_while_we_do_not_read(make_server: Any, conn
 # 2. What was sent before blocking goes out before blocking.
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize("event", ["connection", "message", "ping"])
 def test_rule_02_what_was_sent_before_blocking_arrives_before_it_ends(
     make_server: Any, connect: Any, event: str
@@ -177,6 +181,7 @@ def test_rule_02_what_was_sent_before_blocking_arrives_before_it_ends(
     assert client.recv_message() == "b"
 
 
+@pytest.mark.also_over_tls
 def test_rule_02_what_was_sent_to_others_before_blocking_arrives_too(make_server: Any, connect: Any) -> None:
     server = make_server()
     release = gevent.event.Event()
@@ -214,6 +219,7 @@ def test_rule_02_what_the_batch_sent_goes_out_when_a_later_handler_of_it_blocks(
             assert client.recv_message() == "block"
 
 
+@pytest.mark.also_over_tls
 def test_rule_02_what_a_greenlet_outside_handlers_sends_goes_out(make_server: Any, connect: Any, spawn: Any) -> None:
     server = make_server()
     sockets: list[Any] = []
@@ -396,6 +402,7 @@ def test_rule_04_whatever_handlers_raise_the_batch_goes_on(make_server: Any, con
 # 5. The receive buffer is shared.
 
 
+@pytest.mark.also_over_tls
 def test_rule_05_whoever_switches_finds_its_own_octets_afterwards(make_server: Any, connect: Any, spawn: Any) -> None:
     """Random messages, whole, split and pipelined, on many connections whose handlers switch in different places."""
     server = make_server()
@@ -433,6 +440,7 @@ def test_rule_05_whoever_switches_finds_its_own_octets_afterwards(make_server: A
     gevent.joinall([spawn(talk, number) for number in range(20)], raise_error=True)
 
 
+@pytest.mark.also_over_tls
 def test_rule_05_pipelined_messages_behind_a_blocked_one_survive_other_traffic(make_server: Any, connect: Any) -> None:
     scene = Blocking(make_server)
     client, noisy = connect(scene.server, "/a"), connect(scene.server, "/noisy")
@@ -580,6 +588,7 @@ def test_rule_07_a_forked_child_closes_its_copies_without_shutdown(stack: Stack)
 # 8. Bounds.
 
 
+@pytest.mark.also_over_tls
 def test_rule_08_a_connection_with_much_to_do_goes_to_the_back_of_the_list(make_server: Any, connect: Any) -> None:
     server = make_server()
     count = 0
@@ -626,6 +635,7 @@ def test_rule_08_between_two_rounds_the_hub_has_its_turn(make_server: Any, conne
     assert max(per_turn.values()) <= 8192, "handler calls without a turn of the hub"
 
 
+@pytest.mark.also_over_tls
 def test_rule_08_two_busy_connections_never_starve_a_third(make_server: Any, connect: Any, spawn: Any) -> None:
     server = make_server(echo=True)
     stop = False
@@ -680,6 +690,7 @@ def test_rule_09_drain_and_close_queue_behind_the_running_handler(make_server: A
     assert order[-1] == "close"
 
 
+@pytest.mark.also_over_tls
 def test_rule_09_blocked_senders_wake_in_order(make_server: Any, connect: Any, spawn: Any) -> None:
     server = make_server(max_backpressure=50_000)
     sockets: list[Any] = []
@@ -816,6 +827,7 @@ def test_rule_12_an_idle_connection_costs_next_to_nothing(stack: Stack) -> None:
         server.stop()
 
 
+@pytest.mark.also_over_tls
 def test_rule_12_what_a_connection_refers_to_is_dropped_at_its_close(make_server: Any, connect: Any) -> None:
     class Data:
         pass
@@ -850,6 +862,7 @@ def test_rule_12_what_a_connection_refers_to_is_dropped_at_its_close(make_server
 # 13. The hot path.
 
 
+@pytest.mark.also_over_tls
 def test_rule_13_the_methods_of_the_hot_path_run_no_python(make_server: Any, connect: Any) -> None:
     server = make_server()
     sockets: list[Any] = []
