@@ -69,3 +69,30 @@ def test_the_reference_is_what_the_docstrings_say() -> None:
     command = [sys.executable, str(ROOT / "docs" / "make_reference.py"), "--check"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+#: All that the README of node-lws has.
+NODE_LWS = """
+port path keepAliveTime keepAliveInterval keepAliveRetry bufferSize perMessageDeflate serverNoContextTakeover
+clientNoContextTakeover serverMaxWindowBits clientMaxWindowBits memLevel ssl key cert ca ciphers rejectUnauthorized
+upgrade connection error message close http
+setUserData getUserData getFd send prepareBuffer sendPrepared handleUpgrade wsServer
+""".split()
+
+
+def test_everything_of_node_lws_stands_beside_ours_with_a_test_that_exists() -> None:
+    rows = [
+        row.split(" | ")
+        for row in (ROOT / "docs" / "from-node-lws.md").read_text().splitlines()
+        if row.startswith("| `") or row.startswith("| node-lws")
+    ]
+    theirs = set(re.findall(r"\w+", " ".join(row[0] for row in rows)))
+    assert [name for name in NODE_LWS if name not in theirs] == []
+    for row in rows:
+        if row[0] == "| node-lws":
+            continue
+        named = re.findall(r"`(\w+\.py)::(\w+)`", row[-1])
+        assert named, f"no test for {row[0]}"
+        for file, test in named:
+            (path,) = (ROOT / "tests").rglob(file)
+            assert re.search(rf"^(    )?def {test}\(", path.read_text(), re.M), f"{file} has no {test}"
