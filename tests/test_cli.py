@@ -41,8 +41,6 @@ def test_echo_sends_text_as_text_and_binary_as_binary(stack: Stack) -> None:
 
 
 def test_compression_is_for_clients_that_offer_it(stack: Stack) -> None:
-    if stack.engine == "parked":
-        pytest.skip("not there yet")
     with lws_gevent("echo", "--port", "0", "--compression", stack=stack) as server:
         address = listening(server)
         client = DeflatePeer(Client.connect(address, headers=extensions()))

@@ -18,7 +18,7 @@ from drive import HERE, chromium, node_client, observe, python_client
 from helpers import Stack, environment
 from tools import Process
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout_factor(4), pytest.mark.only("greenlet")]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout_factor(4)]
 
 LINES = "".join(f"line {number} of the Grüße € text\n" for number in range(2000))
 MESSAGES: list[str | bytes] = [
