@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent / "reference"
 #: Page -> what it is about. Every public name stands on the first page whose rule takes it.
 PAGES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "server": ("The server", lambda thing: thing is lws_gevent.Server),
-    "client": ("The client", lambda thing: thing in (lws_gevent.Client, lws_gevent.connect)),
+    "client": ("The client", lambda thing: thing in (lws_gevent.Client, lws_gevent.connect, lws_gevent.reconnecting)),
     "socket": ("A connection", lambda thing: thing is lws_gevent.Socket),
     "errors": ("Errors", lambda thing: inspect.isclass(thing) and issubclass(thing, BaseException)),
     "values": ("Values", lambda thing: True),

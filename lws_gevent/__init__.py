@@ -23,6 +23,7 @@ from lws_gevent.extensions import PerMessageDeflate
 from lws_gevent.frames import CloseCode, Opcode, ReadyState
 from lws_gevent.handshake import Headers, Request
 from lws_gevent.prepared import Prepared
+from lws_gevent.reconnecting import reconnecting
 from lws_gevent.server import Server
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "Socket",
     "__version__",
     "connect",
+    "reconnecting",
 ]

@@ -63,6 +63,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (3, "lws_gevent.server"),
     (3, "lws_gevent.connecting"),
     (3, "lws_gevent.client"),
+    (3, "lws_gevent.reconnecting"),
     (3, "lws_gevent"),  # its __init__.py: the public names
     (4, "lws_gevent.cli_page"),
     (4, "lws_gevent.cli"),
