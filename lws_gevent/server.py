@@ -16,10 +16,10 @@ from gevent.event import Event
 from gevent.server import StreamServer
 
 from lws_gevent import after_fork, codec, engines, listening
-from lws_gevent.adopting import take_socket
+from lws_gevent.adopting import is_tls, take_tls_socket
 from lws_gevent.context import Context, Decision
 from lws_gevent.endpoint import Endpoint
-from lws_gevent.engines.interface import Engine, Socket, peer_name
+from lws_gevent.engines.interface import Engine, Socket
 from lws_gevent.errors import HandshakeError
 from lws_gevent.foreign_request import read_foreign
 from lws_gevent.frames import CloseCode, close_payload
@@ -156,7 +156,8 @@ class Server(Endpoint, StreamServer):
         owns the socket and has to answer. The server needs no listener for this, and need not be started.
 
         `socket`: one of gevent or of the standard library, which is detached, so that its owner may close or forget it;
-        or a descriptor, of which a duplicate is used, so that the caller still has to close his own. `request`: the raw
+        or a descriptor, of which a duplicate is used, so that the caller still has to close his own; or a TLS socket
+        whose handshake is done (of the standard library's, the caller leaves his hands). `request`: the raw
         head, a WSGI environ, a `Request` or a mapping of the headers (then the path is not known: it is ``""``, and the
         option ``path`` is not looked at). `head`: what was received behind the request. All checks and options of a
         handshake apply, but neither ``upgrade`` nor ``connection`` is emitted.
@@ -199,16 +200,18 @@ class Server(Endpoint, StreamServer):
         return self._context.negotiate(parsed), parsed, rest
 
     def _adopt(self, socket: Any, decision: Decision, request: Request, octets: bytes) -> Socket:
-        address = None
-        if self.settings.trusted_proxies is not None:
-            socket = take_socket(socket, self.settings)
-            with contextlib.suppress(OSError):  # the peer has gone already: reading will tell
-                address = self._context.client_address(peer_name(socket.getpeername()), request.headers)
+        transport = None
+        if is_tls(socket):
+            socket = take_tls_socket(socket)
+        if hasattr(socket, "ssl_object"):
+            socket, transport = None, socket
+            with contextlib.suppress(OSError):  # what was opened already, and does not make the socket readable
+                octets += transport.recv(64 * 1024)
         return self._engine.adopt(
             socket,
             request,
             octets,
-            address=address,
+            transport=transport,
             subprotocol=decision.subprotocol,
             deflate=decision.deflate,
             answer=decision.response,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from gevent import socket
@@ -54,7 +55,7 @@ class BlockingTransport:
         """How many octets were taken: at least one."""
         while True:
             if self._transport is None:
-                raise BrokenPipeError("the connection is not this object's any more")
+                raise BrokenPipeError(errno.EPIPE, "the connection is not this object's any more")
             try:
                 taken: int = self._transport.send(data)
                 return taken

@@ -113,6 +113,21 @@ class TlsTransport:
         self._sealed_from = 0  # octets of the user's in `_sealed`, or that were in it
         self._raw = False
 
+    @classmethod
+    def resume(cls, sock: Any, state: TlsState) -> TlsTransport:
+        """Goes on with what `release` has given up, over `sock`."""
+        transport = cls.__new__(cls)
+        transport._sock = sock
+        transport._incoming, transport._outgoing = state.incoming, state.outgoing
+        transport.ssl_object = state.ssl_object
+        transport.established, transport.reading_first = True, False
+        transport._received = bytearray(state.received)
+        transport._ended, transport._failure = state.ended, None
+        transport._sealed = memoryview(state.sealed)
+        transport._sealed_from = 0
+        transport._raw = False
+        return transport
+
     # --- receiving ----------------------------------------------------------------------------------------------------
 
     def recv(self, size: int) -> bytes:
@@ -298,13 +313,15 @@ class SslSocketTransport:
     """A connected TLS socket that somebody else has made (`ssl.SSLSocket`, or gevent's), handshake included. It
     belongs to this object from here on; nothing of it can be taken apart."""
 
-    __slots__ = ("_sock", "_unsent", "reading_first")
+    __slots__ = ("_hold", "_sock", "_unsent", "reading_first")
 
     #: As those of `TlsTransport`; what the socket has sealed it keeps itself.
     established, wants_write = True, False
 
-    def __init__(self, sock: ssl.SSLSocket) -> None:
+    def __init__(self, sock: ssl.SSLSocket, hold: Any = None) -> None:
+        """`hold`: a file of the socket's, which keeps it open whoever closes it; it is closed at the end."""
         sock.setblocking(False)
+        self._hold = hold
         self._sock = sock
         self._unsent: bytes | memoryview = b""
         self.reading_first = False
@@ -376,3 +393,5 @@ class SslSocketTransport:
     def close(self) -> None:
         """Closes the socket."""
         self._sock.close()
+        if self._hold is not None:
+            self._hold.close()

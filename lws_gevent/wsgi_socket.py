@@ -9,6 +9,8 @@ from __future__ import annotations
 import _socket
 from typing import Any
 
+from lws_gevent.adopting import is_tls, kill_socket, take_tls_socket
+
 __all__ = ["WsgiSocket"]
 
 
@@ -39,21 +41,27 @@ class WsgiSocket:
             self.octets = _peek(source, sock) + getattr(source.raw, "unread", b"")
         self.sock: Any = sock
 
-    def take(self) -> int:
-        """The descriptor, whose owner is the caller from now on. The server's socket object is, from now on, one whose
-        peer has left: whatever its server does with it, reading, writing, closing, is in vain and harms nothing.
+    def take(self) -> Any:
+        """The descriptor, or a TLS transport, whose owner is the caller from now on. The server's socket object is one
+        whose peer has left: whatever its server does with it, reading, writing, closing, is in vain and harms nothing.
 
         OSError, before anything has happened, when there are no descriptors left.
         """
-        here, there = _socket.socketpair()
+        dead, there = _socket.socketpair()
         there.close()
         if hasattr(self._source, "peek"):
             self._source.read(len(self.octets))
+            self._source.close()  # a buffer that nobody needs any more
         else:
             self._source.buf.seek(0)
             self._source.buf.truncate()
+        if hasattr(self.sock, "release"):  # of our own handler
+            dead.close()
+            return self.sock.release()
+        if is_tls(self.sock):
+            return take_tls_socket(self.sock, dead)
         descriptor: int = self.sock.detach()
-        self.sock.__init__(here.family, here.type, here.proto, fileno=here.detach())
+        kill_socket(self.sock, dead)
         return descriptor
 
 
@@ -63,6 +71,8 @@ def _peek(file: Any, sock: Any) -> bytes:
     sock.settimeout(0.0)
     try:
         octets: bytes = file.peek()
+    except OSError:
+        return b""  # TLS's way to say that there is nothing
     finally:
         sock.settimeout(timeout)
     return octets

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import os
 import socket as stdlib_socket
+import ssl as stdlib_ssl
 from collections.abc import Callable, Iterator
 from email.message import Message
 from typing import Any
 
 import gevent
+import gevent.ssl
 import pytest
+from certificates import certificates
 from client import TEXT, Client, encode, upgrade_head
 from gevent import pywsgi, socket
 from helpers import eventually, open_descriptors
@@ -403,3 +406,98 @@ def test_taking_over_leaves_no_descriptor_behind(portless: Any, serve_wsgi: Any,
     for _ in range(20):
         connect(wsgi.address).close_handshake()
     eventually(lambda: len(open_descriptors()) == before)
+
+
+# TLS
+
+
+@pytest.fixture
+def tls_pair(make_server: Any) -> Iterator[Pair]:
+    """As `pair`, with TLS in between whose handshake is done."""
+    clients: list[Client] = []
+
+    def make(module: Any) -> tuple[Any, Client]:
+        ours, theirs = socket.socketpair()
+        if module is not socket:
+            ours = stdlib_socket.socket(ours.family, ours.type, ours.proto, fileno=ours.detach())
+        client_side = gevent.spawn(certificates().client_context().wrap_socket, theirs, server_hostname="localhost")
+        tls_module = gevent.ssl if module is socket else stdlib_ssl
+        context = certificates().server_context(tls_module)
+        if module is socket:
+            sock = context.wrap_socket(ours, server_side=True)
+        else:
+            sock = gevent.get_hub().threadpool.apply(lambda: context.wrap_socket(ours, server_side=True))
+        clients.append(Client(client_side.get()))
+        return sock, clients[-1]
+
+    yield make
+    for client in clients:
+        client.disconnect()
+
+
+def test_what_the_owner_has_opened_and_not_read_is_not_lost(portless: Any, tls_pair: Pair) -> None:
+    ours, client = tls_pair(socket)
+    client.send_raw(b"X" + encode(TEXT, "in the same record"))
+    assert ours.recv(1) == b"X"
+    portless.handle_upgrade(ours, HEADERS)
+    assert client.recv_response().status == 101
+    assert client.recv_message() == "in the same record"
+
+
+@pytest.mark.parametrize("module", [socket, stdlib_socket], ids=["gevent", "stdlib"])
+def test_a_tls_socket_echoes_large_messages_and_ends_properly(portless: Any, tls_pair: Pair, module: Any) -> None:
+    ours, client = tls_pair(module)
+    adopted = portless.handle_upgrade(ours, upgrade_head("/tls"), encode(TEXT, "early"))
+    ours.close()
+    assert client.recv_response().status == 101
+    assert client.recv_message() == "early"
+    for size in (0, 1, 125, 126, 16384, 70000, 1_000_000):
+        client.echo("x" * size)
+    assert adopted.path == "/tls"
+    client.send_close(4000, "bye")
+    assert client.recv_close() == (4000, "")
+    client.expect_eof()
+    eventually(lambda: adopted.closed)
+
+
+def test_many_messages_through_tls_to_a_slow_reader_keep_their_order(portless: Any, tls_pair: Pair) -> None:
+    ours, client = tls_pair(socket)
+    adopted = portless.handle_upgrade(ours, HEADERS)
+    assert client.recv_response().status == 101
+    sender = gevent.spawn(lambda: [adopted.send(f"{index} " * 5000) for index in range(200)])
+    assert [client.recv_message()[:4].split()[0] for _ in range(200)] == [str(index) for index in range(200)]
+    sender.get()
+
+
+def test_the_server_closes_a_tls_connection(portless: Any, tls_pair: Pair) -> None:
+    ours, client = tls_pair(socket)
+    adopted = portless.handle_upgrade(ours, HEADERS)
+    client.recv_response()
+    adopted.close(4001)
+    client.expect_close(4001)
+
+
+def test_a_client_that_vanishes_under_tls(portless: Any, tls_pair: Pair) -> None:
+    ours, client = tls_pair(socket)
+    closed: list[Any] = []
+    portless.on("close", lambda socket, code: closed.append(code))
+    portless.handle_upgrade(ours, HEADERS)
+    client.recv_response()
+    client.disconnect()
+    eventually(lambda: closed == [1006])
+
+
+def test_accept_under_pywsgi_with_tls(portless: Any, serve_wsgi: Any) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        portless.accept(environ)
+        return []
+
+    wsgi = serve_wsgi(application, ssl_context=certificates().server_context())
+    burst = [f"{index} " * 3000 for index in range(20)]
+    after = b"".join(encode(TEXT, message) for message in burst)
+    with Client.connect(wsgi.address, tls=certificates().client_context(), after=after) as client:
+        assert [client.recv_message() for _ in burst] == burst
+        eventually(lambda: wsgi.idle)
+        client.echo("much later")
+        assert "Traceback" not in wsgi.log.getvalue()
+        client.close_handshake()

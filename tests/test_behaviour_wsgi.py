@@ -515,7 +515,6 @@ def test_statistics(serve: Any) -> None:
     assert (stats["accepted"], stats["refused"], stats["opened"]) == (1, 3, 0)
 
 
-@pytest.mark.only("greenlet")
 def test_requests_and_upgrades_over_tls(make_server: Any) -> None:
     from certificates import certificates
 

@@ -48,6 +48,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (2, "lws_gevent.foreign_request"),
     (2, "lws_gevent.wsgi_socket"),
     (2, "lws_gevent.tls_blocking"),
+    (2, "lws_gevent.tls_relay"),
     (2, "lws_gevent.wsgi_handler"),
     (2, "lws_gevent.wsgi_service"),
     (2, "lws_gevent.context"),

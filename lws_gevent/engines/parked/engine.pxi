@@ -213,6 +213,11 @@ cdef class ParkedEngine:
         bytes answer=b"",
     ):
         self.find_reactor()
+        if transport is not None and not hasattr(transport, "release"):
+            from lws_gevent.tls_relay import TlsRelay  # what it needs is for those alone who use it
+            if address is None:
+                address = transport.getpeername()
+            sock, transport = TlsRelay(transport).sock, None
         return adopt_connection(
             self, sock, request, head, role == Role.CLIENT, address, subprotocol, deflate, answer, transport
         )

@@ -10,6 +10,8 @@ cdef int hand_over(Reactor reactor, Socket socket, request, bytes octets) except
     peer = address_of(socket)
     client = engine.context.client_address(peer, request.headers)
     sock = new_socket(fileno=descriptor)
+    if rare is not None and rare.tls is not None:
+        sock, octets = hand_over_tls(rare.tls, sock, octets)
     engine.refused += 1
     unlist(reactor, socket)
     if reactor.buffer_owner is socket:
@@ -19,6 +21,7 @@ cdef int hand_over(Reactor reactor, Socket socket, request, bytes octets) except
     if rare is not None:
         pending_free(rare)
         rare.visit = None
+        rare.tls = None
     socket.descriptor = -1
     socket.interest = 0
     socket.state = CLOSED
@@ -31,14 +34,35 @@ cdef int hand_over(Reactor reactor, Socket socket, request, bytes octets) except
     return 0
 
 
+cdef tuple hand_over_tls(Tls tls, sock, bytes octets):
+    """The transport that goes on with TLS over `sock`, and `octets` with what OpenSSL has of those that follow."""
+    cdef bytes received = PyBytes_FromStringAndSize(<const char *>tls.received, <Py_ssize_t>tls.received_length)
+    cdef bytes sealed = b"" if tls.sealed is None else tls.sealed[tls.sealed_position:]
+    try:
+        while tls.holding:
+            more = tls.ssl_object.read(RECORD_SIZE)
+            tls.holding = len(more) > 0
+            octets += more
+    except OSError:
+        pass  # it has no more, or whoever reads next meets it again
+    from lws_gevent.tls_transport import TlsState, TlsTransport
+    state = TlsState(tls.ssl_object, tls.incoming, tls.outgoing, received, tls.ended, sealed)
+    return TlsTransport.resume(sock, state), octets
+
+
 cdef int take_back(ParkedEngine engine, sock, address, bytes octets) except -1:
     """A connection whose request is answered: `octets` are the beginning of the next one; None: it has to end, when its peer has
     read the answer."""
     cdef Reactor reactor = engine.reactor
     cdef sockaddr_storage storage
     cdef Socket socket
+    tls_state = None
     peer_address(&storage, -1, address)
     read_clock(reactor)
+    if hasattr(sock, "release"):
+        if octets is None:
+            sock.shutdown(SHUT_WR)
+        sock, tls_state = sock.release()
     socket = register_connection(reactor, engine, <int>sock.detach(), &storage)
     engine.accepted -= 1  # it was counted before
     if octets is None:
@@ -47,7 +71,10 @@ cdef int take_back(ParkedEngine engine, sock, address, bytes octets) except -1:
         return 0
     if engine.has_access_log:
         begin_visit(socket)
+    if tls_state is not None:
+        adopt_tls(socket, tls_state)
     if PyBytes_GET_SIZE(octets) > 0:
         pending_append(rare_of(socket), <const uint8_t *>PyBytes_AS_STRING(octets), <size_t>PyBytes_GET_SIZE(octets))
+    if socket.rare is not None:
         push_ready(reactor, socket)
     return 0
