@@ -59,6 +59,10 @@ def serve(name: str, register: Callable[[lws_gevent.Server], None], arguments: a
         options["max_payload"] = arguments.max_payload
     if arguments.compression:
         options["per_message_deflate"] = True
+    if arguments.key is not None and arguments.cert is None:
+        raise CommandError("--key needs --cert: the certificate that it belongs to")
+    if arguments.cert is not None:
+        options["ssl"] = {"cert": arguments.cert, "key": arguments.key}
     try:
         server = lws_gevent.Server(host=arguments.host, port=arguments.port, **options)
     except (ImportError, TypeError, ValueError, lws_gevent.LwsError) as error:
@@ -80,7 +84,8 @@ def serve(name: str, register: Callable[[lws_gevent.Server], None], arguments: a
         if arguments.workers > 1:
             in_use += f", {arguments.workers} workers"
         print(f"{PROGRAM} {__version__} {name}: {in_use}", file=sys.stderr, flush=True)
-        print(f"listening on ws://{_address(arguments.host, server.port)}", flush=True)
+        scheme = "ws" if arguments.cert is None else "wss"
+        print(f"listening on {scheme}://{_address(arguments.host, server.port)}", flush=True)
 
     try:
         if arguments.workers > 1:
@@ -211,6 +216,8 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--codec", choices=("c", "python"), help="(default: c where it is built)")
     parser.add_argument("--compression", action="store_true", help="compress for clients that offer it (RFC 7692)")
+    parser.add_argument("--cert", metavar="FILE", help="speak TLS with this certificate (PEM)")
+    parser.add_argument("--key", metavar="FILE", help="its private key (default: it is in the same file)")
     parser.add_argument(
         "--workers", type=_positive, default=1, metavar="N", help="processes that share the port (default: %(default)s)"
     )

@@ -9,6 +9,7 @@ import socket
 import time
 
 import pytest
+from certificates import certificates
 from client import Client
 from deflate_peer import DeflatePeer, extensions
 from helpers import Stack
@@ -82,6 +83,24 @@ def test_an_ipv6_address_is_written_as_in_a_url() -> None:
         pytest.skip("there is no IPv6 here")
     with lws_gevent("echo", "--host", "::1", "--port", "0") as server:
         assert re.fullmatch(r"listening on ws://\[::1\]:\d+", server.line())
+
+
+@pytest.mark.parametrize("command", ["echo", "broadcast"])
+def test_with_a_certificate_it_speaks_tls(command: str) -> None:
+    context = certificates().client_context()
+    with lws_gevent(command, "--port", "0", "--cert", certificates().cert, "--key", certificates().key) as server:
+        line = server.line()
+        found = re.fullmatch(r"listening on wss://127\.0\.0\.1:(\d+)", line)
+        assert found, line
+        address = "127.0.0.1", int(found[1])
+        with Client.connect(address, tls=context) as client:
+            client.echo("secret")
+            page = Client.open(address, tls=context)
+            assert b"new WebSocket(" in page.request(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").body
+            page.disconnect()
+            server.signal(signal.SIGTERM)
+            client.expect_close(1001)
+        assert server.wait() == 0
 
 
 def test_a_page_is_served_at_the_root_alone() -> None:
@@ -178,6 +197,12 @@ def test_an_address_that_is_not_ours_is_said_in_one_line() -> None:
     assert "cannot listen on no.such.host.invalid:" in fails("echo", "--host", "no.such.host.invalid", "--port", "0")
 
 
+def test_a_certificate_that_cannot_be_used_is_said_in_one_line() -> None:
+    assert "cannot read cert 'nowhere.pem': No such file" in fails("echo", "--cert", "nowhere.pem")
+    assert "cannot use cert " in fails("echo", "--cert", certificates().cert)
+    assert "--key needs --cert" in fails("echo", "--key", certificates().key)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -219,5 +244,15 @@ def test_help_names_every_command_and_option() -> None:
         assert b"echo" in process.output and b"broadcast" in process.output
     with lws_gevent("echo", "--help") as process:
         assert process.wait() == 0
-        for option in ("--host", "--port", "--path", "--engine", "--codec", "--compression", "--max-payload"):
+        for option in (
+            "--host",
+            "--port",
+            "--path",
+            "--engine",
+            "--codec",
+            "--compression",
+            "--max-payload",
+            "--cert",
+            "--key",
+        ):
             assert option.encode() in process.output

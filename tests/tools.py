@@ -135,5 +135,5 @@ def lws_gevent(*arguments: str, stack: Stack | None = None, extra: dict[str, str
 
 def listening(process: Process) -> tuple[str, int]:
     """The address in the one line that a server prints once it accepts."""
-    host, _, port = process.line().removeprefix("listening on ws://").rpartition(":")
+    host, _, port = process.line().partition("://")[2].rpartition(":")
     return host, int(port)

@@ -57,6 +57,10 @@ class Socket(interface.Socket):
         """The extensions that were agreed on."""
 
     @property
+    def ssl_object(self) -> Any:
+        """The `ssl.SSLObject`, to be asked for certificate, version and cipher; None without TLS, and after the end."""
+
+    @property
     def buffered_amount(self) -> int:
         """Octets that were sent and that the operating system has not taken yet."""
 

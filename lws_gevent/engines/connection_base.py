@@ -175,6 +175,10 @@ class ConnectionBase(Socket):
         self._data = data
 
     @property
+    def ssl_object(self) -> Any:
+        return None if self._tls is None or self._sock is None else self._tls.ssl_object
+
+    @property
     def buffered_amount(self) -> int:
         return self._out.size
 

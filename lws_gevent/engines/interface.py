@@ -75,6 +75,12 @@ class Socket(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def ssl_object(self) -> Any:
+        """What knows of TLS on this connection: certificate of the peer, version, cipher and so on. An
+        ``ssl.SSLObject``, to be asked only; None without TLS, and after the end."""
+
+    @property
+    @abc.abstractmethod
     def buffered_amount(self) -> int:
         """Octets that were sent and that the operating system has not taken yet."""
 

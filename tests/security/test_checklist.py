@@ -16,9 +16,6 @@ ITEMS = [f"{letter}{number}" for letter, last in PARTS.items() for number in ran
 #: Whoever takes one of these fixtures runs on every stack.
 ON_EVERY_STACK = {"stack", "scene", "attack", "process", "make_server"}
 
-#: Items whose tests wait for a part of the parked engine.
-NOT_ON_BOTH_YET = {"h14"}
-
 
 def checklist() -> Iterator[tuple[set[str], bool]]:
     """The items that each test is named after (test_h09_..., test_h19_h20_...), and whether it runs on both engines."""
@@ -40,10 +37,10 @@ def checklist() -> Iterator[tuple[set[str], bool]]:
 
 def test_every_item_has_a_test() -> None:
     named: set[str] = set().union(*(items for items, _ in checklist()))
-    assert [item for item in ITEMS if item not in named | {"h14"}] == []
+    assert [item for item in ITEMS if item not in named] == []
     assert named <= set(ITEMS)
 
 
 def test_every_item_has_a_test_on_both_engines() -> None:
     named: set[str] = set().union(*(items for items, both in checklist() if both))
-    assert [item for item in ITEMS if item not in named | NOT_ON_BOTH_YET] == []
+    assert [item for item in ITEMS if item not in named] == []

@@ -8,7 +8,9 @@ from typing import Any
 
 import gevent
 import pytest
-from client import TEXT, encode, upgrade_head
+from certificates import certificates
+from client import TEXT, Client, encode, upgrade_head
+from gevent import ssl
 from helpers import ServerProcess, Stack, eventually, turns
 
 KEY = base64.b64encode(bytes(16)).decode()
@@ -273,6 +275,62 @@ def test_h13_slow_loris_is_cut_at_the_deadline_and_a_good_client_served(scene: A
         answer = client.drain_to_eof()
         assert answer == b"" or answer.startswith(b"HTTP/1.1 408 "), answer
     assert attacked.opened == 0
+
+
+def test_h14_stalled_tls_handshakes_are_cut_at_the_deadline_and_a_good_client_served(
+    stack: Any, make_server: Any, spawn: Any
+) -> None:
+    """Nothing sent, half a record, a record octet by octet, and a handshake that waits for the client."""
+    opened: list[str] = []
+    server = make_server(ssl=certificates().options, handshake_timeout=1.5, echo=True)
+    server.on("connection", lambda socket: opened.append(socket.path))
+    address, trusted = ("127.0.0.1", server.port), certificates().client_context()
+    good = Client.connect(address, "/good", tls=trusted)
+    outgoing = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        trusted.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    hello = outgoing.read()
+    stalled = [Client.open(address) for _ in range(200)]
+    for number, client in enumerate(stalled):
+        client.send_raw((b"", hello[:3], hello[: len(hello) // 2], hello)[number % 4])
+
+    def dribble(client: Client) -> None:
+        try:
+            for octet in hello:
+                client.send_raw(bytes([octet]))
+                gevent.sleep(0.1)
+        except OSError:
+            pass
+
+    slow = [Client.open(address) for _ in range(100)]
+    for client in slow:
+        spawn(dribble, client)
+    good.echo("while hundreds dawdle", within=2)
+    with Client.connect(address, "/good", tls=trusted) as another:
+        another.echo("a new one", within=2)
+    for client in stalled + slow:
+        assert not client.drain_to_eof().startswith(b"HTTP")
+        client.disconnect()
+    good.echo("after it", within=2)
+    good.close_handshake()
+    assert set(opened) == {"/good"}
+
+
+def test_h14_a_flood_of_handshakes_does_not_keep_others_waiting(stack: Any, make_server: Any, spawn: Any) -> None:
+    server = make_server(ssl=certificates().options, echo=True)
+    address, trusted = ("127.0.0.1", server.port), certificates().client_context()
+    good = Client.connect(address, tls=trusted)
+
+    def connect_and_leave() -> None:
+        for _ in range(10):
+            Client.open(address, tls=trusted).disconnect()
+
+    flood = [spawn(connect_and_leave) for _ in range(20)]
+    while not all(greenlet.dead for greenlet in flood):
+        good.echo("in between", within=2)
+    for greenlet in flood:
+        greenlet.get()
+    good.close_handshake()
 
 
 def test_h15_clients_that_leave_before_or_after_the_head_make_no_noise(scene: Any) -> None:

@@ -130,6 +130,11 @@ cdef class Socket:
         return "" if self.rare is None or self.rare.extensions is None else self.rare.extensions
 
     @property
+    def ssl_object(self):
+        """The `ssl.SSLObject`, to be asked for certificate, version and cipher; None without TLS, and after the end."""
+        return None if self.rare is None or self.rare.tls is None else self.rare.tls.ssl_object
+
+    @property
     def buffered_amount(self):
         """Octets that were sent and that the operating system has not taken yet."""
         return buffered(self)
