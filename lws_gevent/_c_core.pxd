@@ -88,6 +88,7 @@ cdef extern from "c_core/protocol.h" nogil:
         size_t length
         uint64_t frame_remaining
         const char *problem
+        uint16_t detail
         uint16_t code
         uint8_t kind
         uint8_t opcode

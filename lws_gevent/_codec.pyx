@@ -543,12 +543,15 @@ cdef class Protocol:
         self.close_received = True
         self.close_code = event.code
         self.close_reason = reason
-        self._close(close_payload(None if event.code == 1005 else event.code))  # RFC 6455 section 5.5.1: echo the code
+        # RFC 6455 section 5.5.1: echo the code; and the reason, as most do
+        self._close(b"" if event.code == 1005 else close_payload(event.code, reason))
         return ("close", event.code, reason)
 
     cdef object _report_error(self, lws_event *event):
         cdef str problem = (<bytes>event.problem).decode("ascii")
-        return self._fail((PayloadTooBig if event.code == 1009 else ProtocolError)(event.code, problem))
+        error = (PayloadTooBig if event.code == 1009 else ProtocolError)(event.code, problem)
+        error.detail = event.detail
+        return self._fail(error)
 
     # sending
 

@@ -352,7 +352,7 @@ class Protocol:
         self.close_received = True
         self.close_code = CloseCode.NO_STATUS_RECEIVED.value if code is None else code
         self.close_reason = reason
-        self._send_close_frame(code)  # RFC 6455 section 5.5.1: echo the code
+        self._send_close_frame(code, reason)  # RFC 6455 section 5.5.1: echo the code; and the reason, as most do
         return ("close", self.close_code, reason)
 
     def _fail(self, error: ProtocolError) -> tuple[Any, ...]:
@@ -462,9 +462,9 @@ class Protocol:
         else:
             self._out[self._pong_index] = frame
 
-    def _send_close_frame(self, code: int | None) -> None:
+    def _send_close_frame(self, code: int | None, reason: str = "") -> None:
         if not self.close_sent:
-            self.send_close(code)
+            self.send_close(code, reason)
 
     def _payload_to_send(self, payload: bytes | bytearray | memoryview) -> bytes:
         if self.close_sent:

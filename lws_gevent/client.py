@@ -94,7 +94,7 @@ class Client(Endpoint):
             )
         self._hub = hub
 
-    def close(self, socket: Socket, code: int = 1000, reason: str = "") -> None:
+    def close(self, socket: Socket, code: int | None = 1000, reason: str = "") -> None:
         """Closes `socket`: pending messages first, then the close frame (RFC 6455 section 7). Then the server answers
         and ends the TCP connection; that is waited for, in the background, at most ``close_timeout``. Does nothing when
         it has ended already. ValueError: a code that may not be sent, or a reason of more than 123 octets."""

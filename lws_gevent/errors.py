@@ -65,13 +65,16 @@ class HandshakeError(LwsError):
 class ProtocolError(LwsError):
     """The peer broke RFC 6455; the connection is failed (section 7.1.7) with ``close_code``.
 
-    ``problem`` says in one sentence what was wrong; it never contains anything that the peer has sent.
+    ``problem`` says in one sentence what was wrong; it never contains anything that the peer has sent. ``detail`` is
+    the number that was wrong, an opcode, reserved bits, a payload length or a close code, where the codec tells it;
+    else 0.
     """
 
     def __init__(self, close_code: int = 1002, problem: str = "") -> None:
         super().__init__(close_code, problem)
         self.close_code = close_code
         self.problem = problem
+        self.detail = 0
 
     def __str__(self) -> str:
         return f"{self.problem or 'protocol error'} (close code {self.close_code})"

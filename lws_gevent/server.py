@@ -127,10 +127,11 @@ class Server(Endpoint, StreamServer):
 
     # --- closing and answering --------------------------------------------------------------------------------------
 
-    def close(self, socket: Socket | None = None, code: int = 1000, reason: str = "") -> None:
+    def close(self, socket: Socket | None = None, code: int | None = 1000, reason: str = "") -> None:
         """Closes `socket`: pending messages first, then the close frame (RFC 6455 section 7), then at most
-        ``close_timeout`` for the peer's answer. Does nothing when it has ended already. ValueError: a code that may not
-        be sent, or a reason of more than 123 octets.
+        ``close_timeout`` for the peer's answer. Does nothing when it has ended already. `code` None: a close frame
+        without one, which the peer sees as 1005. ValueError: a code that may not be sent, or a reason of more than 123
+        octets.
 
         Without a socket: stops listening, as every gevent server's `close`; connections go on.
         """
@@ -188,6 +189,25 @@ class Server(Endpoint, StreamServer):
         if start_response is not None:
             start_response("101 Switching Protocols", [])
         return socket
+
+    def adopt(
+        self,
+        socket: Any,
+        request: Request,
+        head: bytes = b"",
+        *,
+        answer: bytes = b"",
+        subprotocol: str | None = None,
+    ) -> Socket:
+        """Takes over a connected socket as `handle_upgrade` does, but judges nothing: whoever calls it has found the
+        handshake good. `answer` is the 101, complete; b"" when it was sent already. `subprotocol` is what it names.
+
+        OSError and TypeError as there; RuntimeError while the server is stopping.
+        """
+        self._use_hub()
+        if self._stopping is not None:
+            raise RuntimeError("the server is stopping")
+        return self._engine.adopt(socket, request, head, subprotocol=subprotocol, answer=answer)
 
     def _judge_foreign(self, request: Any) -> tuple[Decision, Request, bytes]:
         self._use_hub()

@@ -288,7 +288,7 @@ class TestChunks:
         for position in range(len(data) + 1):
             peer = make_peer()
             assert receive(peer.protocol, data, [position]) == self.EVENTS, position
-            assert peer.sent() == [(PONG, b"ping"), (CLOSE, close_payload(3000))]
+            assert peer.sent() == [(PONG, b"ping"), (CLOSE, close_payload(3000, "tschüß"))]
 
     def test_f9_every_chunk_size(self, make_peer: MakePeer) -> None:
         data = self.stream(make_peer())
@@ -471,7 +471,7 @@ class TestClose:
     @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4999])
     def test_f14_a_valid_code_is_echoed(self, peer: Peer, code: int) -> None:
         assert peer.receive(peer.frame(CLOSE, close_payload(code, "warum nicht?"))) == [("close", code, "warum nicht?")]
-        assert peer.sent() == [(CLOSE, close_payload(code))]
+        assert peer.sent() == [(CLOSE, close_payload(code, "warum nicht?"))]
         assert peer.protocol.close_sent and peer.protocol.close_received
         assert (peer.protocol.close_code, peer.protocol.close_reason) == (code, "warum nicht?")
 
@@ -777,7 +777,7 @@ class TestSending:
         assert receive(client, sent(server)) == [("pong", b"ping"), ("message", b"ab", True)]
         client.send_close(1000, "done")
         assert receive(server, sent(client)) == [("close", 1000, "done")]
-        assert receive(client, sent(server)) == [("close", 1000, "")]
+        assert receive(client, sent(server)) == [("close", 1000, "done")]
 
 
 class TestEncodeFrame:

@@ -149,6 +149,11 @@ class Socket(EventEmitter):
             self.resume()
         return result
 
+    @property
+    def reading(self) -> bool:
+        """Whether somebody listens to what comes."""
+        return self._flowing is not None
+
     def isPaused(self) -> bool:
         """Whether `pause` was called last."""
         return self._flowing is False
@@ -361,8 +366,6 @@ class Socket(EventEmitter):
     def _detach(self) -> tuple[Any, bytes]:
         """The socket of gevent and octets that were put back, for somebody else, who calls `_ended` at the end: this
         object is dead from here on."""
-        if self._reader is not None:
-            self._reader.kill()
         octets = b"".join(self._unshifted)
         raw, self.raw = self.raw, None
         self._unshifted.clear()

@@ -61,6 +61,7 @@ class WebSocket(EventTarget):
         "_isServer",
         "_link",
         "_paused",
+        "_owner",
         "_protocol",
         "_readyState",
     )
@@ -84,6 +85,7 @@ class WebSocket(EventTarget):
         self._errorEmitted = False
         self._extensions: Mapping[str, Any] = _NO_EXTENSIONS
         self._paused = False
+        self._owner: Any = None  # the server that tracks it
         self._protocol = ""
         self._readyState = CONNECTING
         self._link: Any = None
@@ -332,6 +334,9 @@ class WebSocket(EventTarget):
 
     def _emit_close(self) -> None:
         self._readyState = CLOSED
+        if self._owner is not None:
+            self._owner._client_closed(self)
+            self._owner = None
         self.emit("close", self._closeCode, self._closeMessage)
 
 

@@ -83,7 +83,8 @@ class WebSocketServer(EventEmitter):
         self._state = _RUNNING
         self._shouldEmitClose = False
         self._server: Any = None
-        self._links: dict[str, Any] = {}
+        #: The core's server of its connections, made with the first one.
+        self._core: Any = None
         if merged["port"] is not None:
             self._server = HttpServer(None, _upgrade_required)
         elif merged["server"]:
@@ -273,21 +274,19 @@ class WebSocketServer(EventEmitter):
         self.emit("headers", lines, request)
         answer = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
         socket.removeAllListeners("error")
-        link = make_link(self._links, websocket, request, socket, head, answer, self.options)
+        link = make_link(self, websocket, request, socket, head, answer, self.options)
         if self.clients is not None:
             self.clients.add(websocket)
-            websocket.on("close", self._client_closed(websocket))
+            websocket._owner = self
         websocket._set_link(link)
         trimmed(cb, websocket, request)
 
-    def _client_closed(self, websocket: WebSocket) -> Callable[[], None]:
-        def closed() -> None:
-            assert self.clients is not None
-            self.clients.delete(websocket)
-            if self._shouldEmitClose and not self.clients.size:
-                nextTick(self._emit_close)
-
-        return closed
+    def _client_closed(self, websocket: WebSocket) -> None:
+        """Called before the listeners for its ``'close'``."""
+        assert self.clients is not None
+        self.clients.delete(websocket)
+        if self._shouldEmitClose and not self.clients.size:
+            nextTick(self._emit_close)
 
     def _refuse(
         self, request: Any, socket: Any, code: int, message: str, headers: Mapping[str, Any] | None = None

@@ -76,8 +76,12 @@ static size_t take_control_frame(lws_protocol *protocol, const lws_frame *frame,
         event->code = (uint16_t)(payload[0] << 8 | payload[1]);
         event->data += 2;
         event->length -= 2;
-        if (!lws_close_code_is_valid(event->code))
-            return fail(protocol, event, 1002, "invalid close code", length);
+        if (!lws_close_code_is_valid(event->code)) {
+            const uint16_t code = event->code;
+            fail(protocol, event, 1002, "invalid close code", length);
+            event->detail = code;
+            return length;
+        }
         if (lws_utf8_check(LWS_UTF8_ACCEPT, event->data, event->length) != LWS_UTF8_ACCEPT)
             return fail(protocol, event, 1007, "the close reason is not UTF-8", length);
     }
@@ -187,8 +191,13 @@ size_t lws_protocol_receive(lws_protocol *protocol, const lws_limits *limits, ui
         if (lws_frame_read_header(data + taken, length - taken, &frame) == 0)
             return taken;
         problem = header_problem(protocol, limits, &frame);
-        if (problem)
-            return fail(protocol, event, 1002, problem, length);
+        if (problem) {
+            fail(protocol, event, 1002, problem, length);
+            event->detail = frame.rsv != 0 && frame.opcode <= LWS_PONG ? frame.rsv : frame.opcode;
+            if (frame.opcode >= LWS_CLOSE && frame.opcode <= LWS_PONG && frame.payload_length > LWS_MAX_CONTROL_PAYLOAD)
+                event->detail = frame.payload_length > 0xffff ? 127 : 126; /* as the header says it */
+            return length;
+        }
         if (frame.opcode >= LWS_CLOSE) {
             const size_t size = frame.header_length + (size_t)frame.payload_length;
             if (length - taken < size)

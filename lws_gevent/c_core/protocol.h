@@ -55,6 +55,7 @@ typedef struct {
     size_t length;
     uint64_t frame_remaining; /* DATA: payload octets of this frame still to come */
     const char *problem;
+    uint16_t detail; /* of an error: the opcode, reserved bits, payload length or close code that was wrong */
     uint16_t code;
     uint8_t kind;
     uint8_t opcode;     /* DATA: LWS_TEXT or LWS_BINARY */

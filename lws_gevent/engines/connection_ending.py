@@ -30,14 +30,14 @@ class EndingConnection(ReceivingConnection):
 
     # --- verbs --------------------------------------------------------------------------------------------------------
 
-    def close(self, code: int = 1000, reason: str = "") -> None:
+    def close(self, code: int | None = 1000, reason: str = "") -> None:
         self.check_thread()
         close_payload(code, reason)
         if self._state == OPEN:
             self._begin_close(code, reason, own=True)
         elif self._state == CONNECTING and self._sock is not None:
             self._end_transport()
-        else:
+        elif not self.context.settings.own_close_event:
             self._hear_no_more()
 
     def terminate(self) -> None:
@@ -59,14 +59,15 @@ class EndingConnection(ReceivingConnection):
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
-    def _begin_close(self, code: int, reason: str, own: bool) -> None:
+    def _begin_close(self, code: int | None, reason: str, own: bool) -> None:
         """We close an open connection: pending messages first, then the close frame, then we wait for the peer's."""
         self._collect()
         self._protocol.send_close(code, reason)
         self._state = CLOSING
-        self._deaf = True
+        # Who hears of his own close hears what comes before the peer's answer, too.
+        self._deaf = not (own and self.context.settings.own_close_event)
         self._own = own
-        self._ends_with(code, reason)
+        self._ends_with(CloseCode.NO_STATUS_RECEIVED if code is None else code, reason)
         self._plan_closing()
         self._written()
         self._regulate_reading()

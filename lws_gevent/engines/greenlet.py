@@ -291,7 +291,7 @@ class GreenletEngine:
     def send_fragment(self, socket: GreenletSocket, piece: str | bytes, fin: bool, binary: bool | None = None) -> bool:
         return socket.send_fragment(piece, fin, binary)
 
-    def close_socket(self, socket: GreenletSocket, code: int = 1000, reason: str = "") -> None:
+    def close_socket(self, socket: GreenletSocket, code: int | None = 1000, reason: str = "") -> None:
         socket.close(code, reason)
 
     def terminate(self, socket: GreenletSocket) -> None:

@@ -7,17 +7,18 @@ cdef object close_socket(Socket socket, code, reason, bint own):
     if socket.state == CONNECTING:
         raise closed_error(socket)
     if socket.state != OPEN:
-        if own:
+        if own and not (socket.engine is not None and socket.engine.own_close_event):
             socket.flags |= FAILED  # who closes wants to hear no more of it
         return
     reactor = socket.engine.reactor
     check_thread(reactor)
-    if own:
+    if own and not socket.engine.own_close_event:
         socket.flags |= OWN_CLOSE
     if socket.flags & CLOSE_SENT:  # the peer's close is already answered
         return
-    if socket.code == 0:
-        socket.code = code
+    # Who hears of his own close hears how it ended: the code comes with the peer's answer, 1006 without one.
+    if socket.code == 0 and not (own and socket.engine.own_close_event):
+        socket.code = 1005 if code is None else code
         if reason:
             rare_of(socket).reason = reason
     if socket.flags & LOST:

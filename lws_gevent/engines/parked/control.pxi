@@ -37,8 +37,8 @@ cdef int answer_ping(Reactor reactor, Socket socket, bytes payload) except -1:
 
 
 cdef int take_close(Reactor reactor, Socket socket, lws_event *event) except -1:
-    """The peer's close frame: answered with its own code (RFC 6455 section 5.5.1), after what is pending."""
-    cdef uint8_t payload[2]
+    """The peer's close frame: answered with its own code and reason (RFC 6455 section 5.5.1), after what is pending."""
+    cdef uint8_t payload[125]
     cdef size_t length = 0
     if not socket.flags & OWN_CLOSE or socket.engine.own_close_event:
         if socket.code == 0 or socket.flags & OWN_CLOSE:
@@ -53,7 +53,11 @@ cdef int take_close(Reactor reactor, Socket socket, lws_event *event) except -1:
         if event.code != 1005:
             payload[0] = <uint8_t>(event.code >> 8)
             payload[1] = <uint8_t>(event.code & 0xff)
-            length = 2
+            if event.length <= 123:
+                memcpy(payload + 2, event.data, event.length)
+                length = 2 + event.length
+            else:
+                length = 2
         if not socket.flags & LOST:
             queue_frame(socket, LWS_CLOSE, True, payload, length, None)
     end_waiting(reactor, socket)
@@ -88,9 +92,9 @@ cdef int fail_protocol(Reactor reactor, Socket socket, lws_event *event) except 
     cdef str problem = "the peer broke the protocol"
     if event.problem != NULL:
         problem = event.problem.decode("ascii")
-    return fail_with(
-        reactor, socket, PayloadTooBig(event.code, problem) if event.code == 1009 else ProtocolError(event.code, problem)
-    )
+    error = PayloadTooBig(event.code, problem) if event.code == 1009 else ProtocolError(event.code, problem)
+    error.detail = event.detail
+    return fail_with(reactor, socket, error)
 
 
 cdef int fail_with(Reactor reactor, Socket socket, error) except -1:
