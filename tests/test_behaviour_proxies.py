@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import socket as stdlib_socket
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gevent
 import gevent.socket
 import pytest
+from certificates import certificates
 from client import TEXT, Client, encode, upgrade_head
 from helpers import ServerProcess, eventually, turns
 
@@ -58,6 +61,28 @@ def test_the_proxy_protocol_names_the_client(make_server: Any, connect: Any, kin
     client.close_handshake()
     eventually(lambda: len(seen) == 4)
     assert seen == [(event, address or local) for event in ("upgrade", "connection", "message", "close")]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one segment", "apart"])
+@pytest.mark.parametrize("kind", HEADERS)
+def test_the_proxy_protocol_comes_before_tls(make_server: Any, connect: Any, kind: str, together: bool) -> None:
+    server = make_server(proxy_protocol=True, ssl=certificates().options)
+    seen = watch(server)
+    header, address = HEADERS[kind]
+    client = connect(server, upgrade=False)
+    local = client.sock.getsockname()
+    with stdlib_socket.socket(fileno=os.dup(client.sock.fileno())) as same:
+        same.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_CORK, together)
+        client.send_raw(header)
+        wrapping = gevent.spawn(certificates().client_context().wrap_socket, client.sock, server_hostname="localhost")
+        gevent.sleep(0)
+        same.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_CORK, 0)
+        client.sock = wrapping.get(timeout=10)
+    client.send_raw(upgrade_head("/") + encode(TEXT, "at once"))
+    assert client.recv_response().status == 101
+    eventually(lambda: len(seen) == 3)
+    assert seen == [(event, address or local) for event in ("upgrade", "connection", "message")]
+    client.close_handshake()
 
 
 @pytest.mark.parametrize(

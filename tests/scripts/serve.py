@@ -96,7 +96,7 @@ elif how["kind"] == "soak":  # something goes wrong at every point
 
     def flood(socket: Any) -> None:
         while True:
-            socket.send(bytes(65536))
+            socket.send(bytes(65536), compress=False)
 
     def sleep(socket: Any) -> None:
         gevent.sleep(0.02)

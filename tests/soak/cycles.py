@@ -21,6 +21,7 @@ OPTIONS: dict[str, Any] = {
     "idle_timeout": 2 * FACTOR,
     "close_timeout": 2 * FACTOR,
     "max_backpressure": 65536,
+    "per_message_deflate": True,  # the driver offers it
 }
 
 _folder = TemporaryDirectory(prefix="lws-gevent-soak-")
