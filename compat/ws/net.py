@@ -200,8 +200,8 @@ class Socket(EventEmitter):
                     self._read_end()
                     return
                 self.emit("data", chunk)
-        except OSError as error:
-            if not self.destroyed:
+        except (OSError, ValueError) as error:  # ValueError: TLS that has ended
+            if not self._is_destroyed():
                 self.destroy(socketError(error))
         finally:
             self._reader = None
@@ -240,7 +240,7 @@ class Socket(EventEmitter):
 
     def _send_now(self, octets: bytes) -> int:
         """How many octets the system takes at once, if nothing waits already. An error is left to the writer."""
-        if self._queue or self._writer is not None or self.raw is None or self.encrypted:
+        if self._queue or self._writer is not None or self.raw is None:
             return 0
         timeout = self.raw.gettimeout()
         self.raw.settimeout(0.0)
@@ -312,15 +312,27 @@ class Socket(EventEmitter):
     def _finish(self) -> None:
         self.writableFinished = True
         try:
-            if not self.encrypted:
-                self.raw.shutdown(gsocket.SHUT_WR)
-            elif self.readable:
-                # Half of a TLS connection cannot be closed and the other read: the peer closes on our close_notify.
-                self.raw.shutdown(gsocket.SHUT_WR)
+            if self.encrypted:
+                self._notify_close()
+            # That of a TLS socket would drop its TLS, and nothing more could be read.
+            gsocket.socket.shutdown(self.raw, gsocket.SHUT_WR)
         except OSError:
             pass  # it has gone already
         self.emit("finish")
         self._destroy_when_done()
+
+    def _notify_close(self) -> None:
+        """Sends TLS's close_notify; the peer's is not waited for."""
+        tls = getattr(self.raw, "_sslobj", None)
+        timeout = self.raw.gettimeout()
+        self.raw.settimeout(0.0)
+        try:
+            if tls is not None:
+                tls.shutdown()
+        except (OSError, ValueError):
+            pass  # it was sent, or cannot be: what follows is FIN
+        finally:
+            self.raw.settimeout(timeout)
 
     def _destroy_when_done(self) -> None:
         if self._end_emitted and self.writableFinished:
