@@ -12,7 +12,12 @@
  * idle: N connections are opened, each sends one message (send) and has it answered (echo), and are held until a line
  *     (or the end) comes on stdin. Pings are answered meanwhile.
  * For all: [--host A] [--path P] [--core N: run on that core] [--concurrency C: handshakes at a time] [--sources A: come
- *     from A addresses 127.0.0.1, 127.0.0.2, ...] [--wait] [--timeout S: fail after so long without progress].
+ *     from A addresses 127.0.0.1, 127.0.0.2, ...] [--wait] [--timeout S: fail after so long without progress]
+ *     [--deflated FILE: permessage-deflate without context takeover is asked for, and the messages are those of FILE].
+ *
+ * The file of --deflated: three numbers of 32 bits, lowest octet first (how many messages, octets of each, octets of each when
+ * compressed), all messages, all of them compressed. What comes back must be compressed too, and inflate to what was sent; of
+ * each message the ways in which a server compresses it are remembered, for there are few of them.
  *
  * --wait is for measuring the server: after the warm-up everything under way is finished, the line "ready" is printed, and
  * measuring starts with a line on stdin. At the end too everything is finished before the result is printed, and then
@@ -42,6 +47,7 @@
 #include <unistd.h>
 
 #include "histogram.h"
+#include "inflate.h"
 #include "wire.h"
 
 enum { RECEIVE_SIZE = 512 * 1024, HEAD_SIZE = 4096, BATCH = 512, REQUEST_SIZE = 1024 };
@@ -71,15 +77,22 @@ struct connection {
     uint8_t header[MAX_FRAME_HEADER];
     uint8_t header_octets;
     uint8_t control[MAX_CONTROL_PAYLOAD], control_octets;
+    struct answer *collected; /* the compressed message that is coming */
     char *head; /* an incomplete response head */
     size_t head_octets;
     uint64_t started;
 };
 
+struct answer {
+    struct answer *next;
+    size_t length;
+    uint8_t octets[];
+};
+
 static struct {
     enum mode mode;
     struct sockaddr_in server;
-    const char *host, *path, *message;
+    const char *host, *path, *message, *deflated;
     unsigned connections, in_flight, concurrency, sources;
     size_t size;
     bool text, wait;
@@ -101,6 +114,8 @@ static size_t request_length;
 static unsigned slots;
 static uint8_t *frames, *payloads;
 static size_t frame_length;
+static size_t sent_size;          /* payload octets of a frame that is sent */
+static struct answer **answers;   /* per slot: the ways in which the server has compressed it */
 static uint64_t *send_times;      /* per connection and slot; for broadcast per slot */
 static unsigned *broadcast_missing; /* per slot: deliveries that are still to come */
 
@@ -139,16 +154,47 @@ static void lost(const struct connection *c, const char *what)
 
 /* ---- messages ---- */
 
-static void build_messages(void)
+static uint32_t read_number(FILE *file)
 {
-    slots = options.in_flight + 1;
-    uint8_t first = FIN | (options.text ? OPCODE_TEXT : OPCODE_BINARY);
-    uint8_t header[MAX_FRAME_HEADER];
-    size_t header_length = write_frame_header(header, first, MASK_BIT, options.size) + 4;
-    frame_length = header_length + options.size;
+    uint8_t octets[4];
+    if (fread(octets, 1, 4, file) != 4)
+        fail("%s is too short", options.deflated);
+    return (uint32_t)octets[0] | (uint32_t)octets[1] << 8 | (uint32_t)octets[2] << 16 | (uint32_t)octets[3] << 24;
+}
+
+static uint8_t *read_octets(FILE *file, size_t length)
+{
+    uint8_t *octets = malloc(length + 1);
+    if (!octets || fread(octets, 1, length, file) != length)
+        fail("%s is too short", options.deflated);
+    return octets;
+}
+
+/* Returns the compressed payloads. */
+static uint8_t *read_messages(void)
+{
+    FILE *file = fopen(options.deflated, "rb");
+    if (!file)
+        fail("%s: %s", options.deflated, strerror(errno));
+    uint32_t count = read_number(file);
+    options.size = read_number(file);
+    sent_size = read_number(file);
+    if (count < slots)
+        fail("%s has %u messages, %u are needed", options.deflated, count, slots);
+    payloads = read_octets(file, count * options.size);
+    uint8_t *deflated = read_octets(file, count * sent_size);
+    fclose(file);
+    answers = calloc(slots, sizeof *answers);
+    if (!answers)
+        fail("no memory for %u answers", slots);
+    return deflated;
+}
+
+static void invent_messages(void)
+{
+    sent_size = options.size;
     payloads = malloc(slots * options.size + 1);
-    frames = malloc((slots + options.in_flight) * frame_length);
-    if (!payloads || !frames)
+    if (!payloads)
         fail("no memory for %u messages", slots);
     for (unsigned slot = 0; slot < slots; slot++) {
         uint8_t *payload = payloads + slot * options.size;
@@ -157,13 +203,32 @@ static void build_messages(void)
             payload[i] = (uint8_t)(options.text ? 'a' + octet % 26 : octet);
         }
     }
+}
+
+static void build_messages(void)
+{
+    uint8_t *deflated = NULL;
+    slots = options.in_flight + 1;
+    if (options.deflated)
+        deflated = read_messages();
+    else
+        invent_messages();
+    uint8_t first = (uint8_t)(FIN | (deflated ? RSV1 : 0) | (options.text ? OPCODE_TEXT : OPCODE_BINARY));
+    uint8_t header[MAX_FRAME_HEADER];
+    size_t header_length = write_frame_header(header, first, MASK_BIT, sent_size) + 4;
+    frame_length = header_length + sent_size;
+    frames = malloc((slots + options.in_flight) * frame_length);
+    if (!frames)
+        fail("no memory for %u messages", slots);
     for (unsigned i = 0; i < slots + options.in_flight; i++) {
         uint8_t *frame = frames + i * frame_length;
         memcpy(frame, header, header_length);
         if (getrandom(frame + header_length - 4, 4, 0) != 4)
             fail("getrandom");
-        apply_mask(frame + header_length, payloads + i % slots * options.size, options.size, frame + header_length - 4);
+        apply_mask(frame + header_length, (deflated ? deflated : payloads) + i % slots * sent_size, sent_size,
+                   frame + header_length - 4);
     }
+    free(deflated);
 }
 
 /* A masked control frame; returns its length. */
@@ -242,6 +307,7 @@ static void release(struct connection *c)
 {
     close(c->fd);
     free(c->head);
+    free(c->collected);
     memset(c, 0, sizeof *c);
     c->fd = -1;
 }
@@ -320,6 +386,8 @@ static size_t receive_head(struct connection *c, const uint8_t *data, size_t len
     end[2] = 0;
     if (strncmp(c->head, "HTTP/1.1 101 ", 13) || !strstr(c->head, accepted))
         fail("connection %u: the upgrade was not accepted: %s", number_of(c), c->head);
+    if (options.deflated && (!strcasestr(c->head, "permessage-deflate") || !strcasestr(c->head, "server_no_context_takeover")))
+        fail("connection %u: compression was not accepted: %s", number_of(c), c->head);
     size_t used = (size_t)(end + 4 - c->head) - before;
     free(c->head);
     c->head = NULL;
@@ -375,12 +443,22 @@ static void control_received(struct connection *c)
     }
 }
 
+static void expect_compressed(struct connection *c, uint64_t length)
+{
+    size_t room = 2 * options.size + 1024;
+    if (!c->in_message && !(c->collected = malloc(sizeof *c->collected + room)))
+        fail("no memory for a message");
+    if (length > room)
+        fail("connection %u: a compressed message of %llu octets", number_of(c), (unsigned long long)length);
+}
+
 static void check_header(struct connection *c)
 {
     uint8_t first = c->header[0], opcode = first & OPCODE_BITS;
     uint64_t length = frame_payload_length(c->header);
-    if (first & RSV_BITS || c->header[1] & MASK_BIT)
-        fail("connection %u: a frame that is masked or has RSV bits (%02x %02x)", number_of(c), first, c->header[1]);
+    uint8_t rsv = options.deflated && opcode < OPCODE_CLOSE && !c->in_message ? RSV1 : 0;
+    if ((first & RSV_BITS) != rsv || c->header[1] & MASK_BIT)
+        fail("connection %u: a frame that is masked or has wrong RSV bits (%02x %02x)", number_of(c), first, c->header[1]);
     if (c->state == ENDING)
         fail("connection %u: a frame after the close frame", number_of(c));
     c->payload_missing = length;
@@ -393,10 +471,45 @@ static void check_header(struct connection *c)
     uint8_t expected = c->in_message ? OPCODE_CONTINUATION : options.text ? OPCODE_TEXT : OPCODE_BINARY;
     if (opcode != expected)
         fail("connection %u: opcode %d instead of %d", number_of(c), opcode, expected);
-    if (c->message_octets + length > options.size || (first & FIN && c->message_octets + length != options.size))
+    if (options.deflated)
+        expect_compressed(c, c->message_octets + length);
+    else if (c->message_octets + length > options.size || (first & FIN && c->message_octets + length != options.size))
         fail("connection %u: a message of %llu octets instead of %zu", number_of(c),
              (unsigned long long)(c->message_octets + length), options.size);
     c->in_message = true;
+}
+
+/* The payload of a data frame. */
+static void payload_received(struct connection *c, const uint8_t *data, size_t length)
+{
+    if (c->collected)
+        memcpy(c->collected->octets + c->message_octets, data, length);
+    else if (memcmp(payloads + c->receiving * options.size + c->message_octets, data, length))
+        fail("connection %u: other octets came back than were sent", number_of(c));
+    c->message_octets += length;
+}
+
+/* Is a compressed message the one that was sent? */
+static void check_collected(struct connection *c)
+{
+    struct answer **first = &answers[c->receiving], *collected = c->collected;
+    collected->length = c->message_octets;
+    c->collected = NULL;
+    for (struct answer *known = *first; known; known = known->next) {
+        if (known->length == collected->length && !memcmp(known->octets, collected->octets, known->length)) {
+            free(collected);
+            return;
+        }
+    }
+    uint8_t *inflated = malloc(options.size + 1);
+    if (!inflated)
+        fail("no memory for a message");
+    size_t length = inflate_message(collected->octets, collected->length, inflated, options.size);
+    if (length != options.size || memcmp(inflated, payloads + c->receiving * options.size, length))
+        fail("connection %u: something else was compressed than was sent", number_of(c));
+    free(inflated);
+    collected->next = *first;
+    *first = collected;
 }
 
 static void receive_frames(struct connection *c, const uint8_t *data, size_t length, uint64_t time)
@@ -423,9 +536,7 @@ static void receive_frames(struct connection *c, const uint8_t *data, size_t len
             memcpy(c->control + c->control_octets, data, taken);
             c->control_octets += (uint8_t)taken;
         } else {
-            if (memcmp(payloads + c->receiving * options.size + c->message_octets, data, taken))
-                fail("connection %u: other octets came back than were sent", number_of(c));
-            c->message_octets += taken;
+            payload_received(c, data, taken);
         }
         data += taken;
         c->payload_missing -= taken;
@@ -434,8 +545,11 @@ static void receive_frames(struct connection *c, const uint8_t *data, size_t len
         c->header_octets = 0;
         if (control)
             control_received(c);
-        else if (c->header[0] & FIN)
+        else if (c->header[0] & FIN) {
+            if (c->collected)
+                check_collected(c);
             message_received(c, time);
+        }
     }
 }
 
@@ -634,13 +748,13 @@ static void measure(void)
 
 static void parse_options(int argc, char **argv)
 {
-    enum { HOST, PORT, PATH, CONNECTIONS, IN_FLIGHT, SIZE, TEXT, WARM_UP, SECONDS, CORE, CONCURRENCY, SOURCES, WAIT, MESSAGE, TIMEOUT };
+    enum { HOST, PORT, PATH, CONNECTIONS, IN_FLIGHT, SIZE, TEXT, WARM_UP, SECONDS, CORE, CONCURRENCY, SOURCES, WAIT, MESSAGE, TIMEOUT, DEFLATED };
     static const struct option names[] = {
         {"host", 1, NULL, HOST}, {"port", 1, NULL, PORT}, {"path", 1, NULL, PATH},
         {"connections", 1, NULL, CONNECTIONS}, {"in-flight", 1, NULL, IN_FLIGHT}, {"size", 1, NULL, SIZE},
         {"text", 0, NULL, TEXT}, {"warm-up", 1, NULL, WARM_UP}, {"seconds", 1, NULL, SECONDS}, {"core", 1, NULL, CORE},
         {"concurrency", 1, NULL, CONCURRENCY}, {"sources", 1, NULL, SOURCES}, {"wait", 0, NULL, WAIT},
-        {"message", 1, NULL, MESSAGE}, {"timeout", 1, NULL, TIMEOUT}, {NULL, 0, NULL, 0},
+        {"message", 1, NULL, MESSAGE}, {"timeout", 1, NULL, TIMEOUT}, {"deflated", 1, NULL, DEFLATED}, {NULL, 0, NULL, 0},
     };
     int port = 0, option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -660,6 +774,7 @@ static void parse_options(int argc, char **argv)
         case WAIT: options.wait = true; break;
         case MESSAGE: options.message = optarg; break;
         case TIMEOUT: options.timeout = atof(optarg); break;
+        case DEFLATED: options.deflated = optarg; break;
         default: exit(2);
         }
     }
@@ -685,7 +800,9 @@ static void parse_options(int argc, char **argv)
         fail("--host is an IPv4 address");
     request_length = (size_t)snprintf(request, sizeof request,
         "GET %s HTTP/1.1\r\nHost: %s:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", options.path, options.host, port);
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", options.path, options.host, port,
+        options.deflated ? "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; "
+                           "client_no_context_takeover\r\n" : "");
     if (request_length >= sizeof request)
         fail("--path is too long");
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from benchmarks.servers import LIMIT, OURS, REFERENCE
+from benchmarks.processes import BUILD
+from benchmarks.servers import ECHO, LIMIT, OURS, REFERENCE, Mode
 
 
 class Quantity(Enum):
@@ -36,7 +37,7 @@ class Row:
         load: the arguments of the load generator.
         must: the ratio to Node ws that must be reached.
         goal: what to work towards.
-        broadcast: the broadcasting servers are measured.
+        mode: what the servers do.
         servers: only these; empty: all.
         curve: a point of a curve, not a line of the table: the name of the curve.
     """
@@ -47,7 +48,7 @@ class Row:
     quantity: Quantity = Quantity.CPU
     must: float | None = None
     goal: Goal | None = None
-    broadcast: bool = False
+    mode: Mode = ECHO
     servers: tuple[str, ...] = ()
     curve: str = ""
 
@@ -63,6 +64,10 @@ def _load(mode: str, connections: int, in_flight: int = 1, size: int = 20, *more
 
 # V8 grows its heap in steps: from 4,000 to 15,000 connections ws needs between 7,200 and 5,600 bytes for each.
 IDLE_CONNECTIONS = 8_000
+
+# Messages that benchmarks/deflated.py has compressed; their length is that of the row.
+DEFLATED = ("--text", "--deflated", str(BUILD / "deflated"))
+DEFLATE_SERVERS = (OURS, "lws-gevent-greenlet", REFERENCE, "socketify", "websockets", "aiohttp")
 
 TABLE = (
     Row("echo-1", "20 B, 64 connections, 1 in flight", _load("echo", 64), must=0.6, goal=Goal(1.15)),
@@ -106,7 +111,41 @@ TABLE = (
         _load("broadcast", 5000),
         must=0.65,
         goal=Goal(0.54, REFERENCE),  # where uWebSockets in C++ stands
-        broadcast=True,
+        mode=Mode(broadcast=True),
+    ),
+    Row(
+        "deflate",
+        "deflate, 1 KiB of JSON, 64 connections, 1 in flight",
+        _load("echo", 64, 1, 1024, *DEFLATED),
+        must=0.12,
+        mode=Mode(deflate=True),
+        servers=DEFLATE_SERVERS,
+    ),
+    Row(
+        "deflate-16",
+        "deflate, 1 KiB of JSON, 64 connections, 16 in flight",
+        _load("echo", 64, 16, 1024, *DEFLATED),
+        must=0.12,
+        mode=Mode(deflate=True),
+        servers=DEFLATE_SERVERS,
+    ),
+    Row(
+        "deflate-zlib",
+        "the same with the standard library's zlib",
+        _load("echo", 64, 16, 1024, *DEFLATED),
+        must=0.2,
+        mode=Mode(deflate=True, fast_deflate=False),
+        servers=(OURS, REFERENCE),
+    ),
+    Row(
+        "deflate-idle",
+        "deflate, idle connection that has echoed a message, memory",
+        _load("idle", IDLE_CONNECTIONS, 1, 1024, "--message", "echo", *DEFLATED),
+        Quantity.MEMORY,
+        must=0.04,
+        goal=Goal(1024, None),
+        mode=Mode(deflate=True),
+        servers=DEFLATE_SERVERS,
     ),
 )
 

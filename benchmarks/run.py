@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocked, report
+from benchmarks import blocked, deflated, report
 from benchmarks.measure import cpu_nanoseconds, private_bytes
 from benchmarks.processes import HERE, BenchmarkError, Cores, Load, running_server
 from benchmarks.rows import BLOCKED, CURVES, ROWS, TABLE, Quantity, Row
@@ -66,7 +66,9 @@ def measure_memory(row: Row, command: Sequence[str], cores: Cores) -> dict[str, 
 def measure(row: Row, server_name: str, cores: Cores, seconds: float, warm_up: float) -> dict[str, Any]:
     """One measurement: {"value": ...}, or {"error": ...} when it failed."""
     try:
-        command = SERVERS[server_name].command(row.broadcast)
+        if row.mode.deflate:
+            deflated.write(Path(row.load[row.load.index("--deflated") + 1]), 1024)
+        command = SERVERS[server_name].command(row.mode)
         if row.quantity is Quantity.MEMORY:
             return measure_memory(row, command, cores)
         return measure_cpu(row, command, cores, seconds, warm_up)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from benchmarks.processes import HERE, BenchmarkError, build, install_node_packages
 
@@ -17,18 +18,35 @@ REFERENCE = "ws"
 LIMIT = "limit"
 
 
+class Mode(NamedTuple):
+    """What a server is to do.
+
+    Attributes:
+        broadcast: every message goes to every connection, instead of back to its sender.
+        deflate: it compresses (permessage-deflate without context takeover).
+        fast_deflate: with whatever is installed for that, and not only what belongs to the language.
+    """
+
+    broadcast: bool = False
+    deflate: bool = False
+    fast_deflate: bool = True
+
+
+ECHO = Mode()
+
+
 @dataclass(frozen=True)
 class Server:
-    """How to start one. `command` returns the words for an echo server, or with True for a broadcasting one."""
+    """How to start one. `command` returns the words."""
 
     name: str
     title: str
-    command: Callable[[bool], list[str]]
+    command: Callable[[Mode], list[str]]
     version: Callable[[], str] = str
 
     def check(self) -> None:
         """Raises BenchmarkError when it cannot be started here."""
-        self.command(False)
+        self.command(ECHO)
 
 
 def peer_python() -> str:
@@ -36,10 +54,12 @@ def peer_python() -> str:
     return os.environ.get("LWS_BENCH_PEER_PYTHON") or sys.executable
 
 
-def _lws_gevent(*options: str) -> Callable[[bool], list[str]]:
-    def command(broadcast: bool) -> list[str]:
-        mode = "broadcast" if broadcast else "echo"
-        return [sys.executable, "-m", "lws_gevent", mode, "--host", "127.0.0.1", "--port", "0", *options]
+def _lws_gevent(*options: str) -> Callable[[Mode], list[str]]:
+    def command(mode: Mode) -> list[str]:
+        program = ["-m", "lws_gevent"] if mode.fast_deflate else [str(HERE / "peers" / "lws_gevent_zlib.py")]
+        more = ["--compression"] if mode.deflate else []
+        name = "broadcast" if mode.broadcast else "echo"
+        return [sys.executable, *program, name, "--host", "127.0.0.1", "--port", "0", *options, *more]
 
     return command
 
@@ -49,25 +69,29 @@ def _can_import(python: str, modules: str) -> bool:
     return subprocess.run([python, "-c", f"import {modules}"], capture_output=True).returncode == 0
 
 
-def _python_peer(script: str, modules: str) -> Callable[[bool], list[str]]:
-    def command(broadcast: bool) -> list[str]:
+def _options(mode: Mode) -> list[str]:
+    return [*(["--broadcast"] if mode.broadcast else []), *(["--deflate"] if mode.deflate else [])]
+
+
+def _python_peer(script: str, modules: str) -> Callable[[Mode], list[str]]:
+    def command(mode: Mode) -> list[str]:
         if not _can_import(peer_python(), modules):
             raise BenchmarkError(f"{modules}: not installed for {peer_python()} (pip install 'lws-gevent[bench]')")
-        return [peer_python(), str(HERE / "peers" / script), *(["--broadcast"] if broadcast else [])]
+        return [peer_python(), str(HERE / "peers" / script), *_options(mode)]
 
     return command
 
 
-def _node(broadcast: bool) -> list[str]:
+def _node(mode: Mode) -> list[str]:
     node = shutil.which("node")
     if not node:
         raise BenchmarkError("Node is needed for ws, with which everything is compared")
     install_node_packages()
-    return [node, str(HERE / "peers" / "ws_server.js"), *(["--broadcast"] if broadcast else [])]
+    return [node, str(HERE / "peers" / "ws_server.js"), *_options(mode)]
 
 
-def _limit(broadcast: bool) -> list[str]:
-    return [str(build("limit")), *(["--broadcast"] if broadcast else [])]
+def _limit(mode: Mode) -> list[str]:
+    return [str(build("limit")), *_options(mode)]
 
 
 def _python_version(distribution: str, python: Callable[[], str] = peer_python) -> Callable[[], str]:

@@ -1,8 +1,8 @@
 """Compressing and inflating messages for permessage-deflate (RFC 7692 section 7.2), bounded (layer 1).
 
 Which library does it was measured (docs/performance.md): zlib inflates a small message fastest and holds its window
-strictly, so it always inflates; ISA-L compresses two to five times as fast, and is used when the `isal` package is
-installed and the level is one of its own.
+strictly, so it always inflates; ISA-L compresses two to ten times as fast, and is used when the `isal` package is
+installed and the level does not ask for more than it can do.
 
 What is not needed is not kept. Without context takeover one compressor serves all connections of a server, and a
 message is inflated by an object that lives no longer than the message. A sender that keeps its context has a compressor
@@ -30,8 +30,10 @@ try:
 except ImportError:
     _isal = None
 
-#: ISA-L's level for each of ours from 1 on; 7 to 9 ask for a ratio that only zlib reaches.
-_ISAL_LEVELS = (1, 2, 2, 2, 3, 3)
+#: Up to here, from 1 on, ISA-L compresses when it is there; 7 to 9 ask for a ratio that only zlib reaches. Its own
+#: levels differ by a hundredth or two in size, but for 0, whose output is half as long again.
+_ISAL_MAXIMUM = 6
+_ISAL_LEVEL = 1
 
 #: The end of every flush: an empty block without compression. It is not sent at the end of a message (section 7.2.1).
 _TAIL = b"\x00\x00\xff\xff"
@@ -54,33 +56,33 @@ _MAX_WINDOW_BITS = 15
 
 def library(level: int = 6) -> str:
     """What compresses at `level`, with its version: ``"isal 1.7.1"`` or ``"zlib 1.2.13"``."""
-    if _isal_level(level) is None:
+    if not _uses_isal(level):
         return f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
     import isal  # only for its version
 
     return f"isal {isal.__version__}"
 
 
-def _isal_level(level: int) -> int | None:
-    return _ISAL_LEVELS[level - 1] if _isal is not None and 1 <= level <= len(_ISAL_LEVELS) else None
+def _uses_isal(level: int) -> bool:
+    return _isal is not None and 1 <= level <= _ISAL_MAXIMUM
 
 
 class Deflaters:
     """What the connections of one server (or the connections of one client object) share: how hard to compress, and
     the compressors of those without context takeover, one per window size, made when first needed."""
 
-    __slots__ = ("_idle", "_isal_level", "_level", "_mem_level")
+    __slots__ = ("_idle", "_level", "_mem_level", "_uses_isal")
 
     def __init__(self, settings: PerMessageDeflate) -> None:
         self._level = settings.level
         self._mem_level = settings.mem_level
-        self._isal_level = _isal_level(settings.level)
+        self._uses_isal = _uses_isal(settings.level)
         self._idle: dict[int, Any] = {}
 
     def new_compressor(self, window_bits: int) -> Any:
         """A zlib-like compressor of raw DEFLATE data with an empty window."""
-        if self._isal_level is not None:
-            return _isal.compressobj(self._isal_level, zlib.DEFLATED, -window_bits, self._mem_level)
+        if self._uses_isal:
+            return _isal.compressobj(_ISAL_LEVEL, zlib.DEFLATED, -window_bits, self._mem_level)
         return zlib.compressobj(self._level, zlib.DEFLATED, -window_bits, self._mem_level)
 
     def compress(self, data: bytes | bytearray | memoryview, window_bits: int) -> bytes:
@@ -147,7 +149,7 @@ class Deflate:
             compressed = self._shared.compress(data, self.compress_bits)
         return compressed[:-4] if fin else compressed
 
-    def decompress(self, data: bytes | bytearray | memoryview, max_length: int | None, fin: bool) -> bytes:
+    def decompress(self, data: bytes, max_length: int | None, fin: bool) -> bytes:
         """What `data`, the next part of a compressed message, inflates to; `fin`: the last part.
 
         `max_length`: octets that the message may still have, None for any number. PayloadTooBig (1009): there are more;
@@ -187,39 +189,50 @@ class Deflate:
             return zlib.decompressobj(-self._inflate_bits, zdict=history)
         return zlib.decompressobj(-self._inflate_bits)
 
-    def _inflate(self, inflater: Any, data: Any, ending: bytes, room: int) -> tuple[bytes, Any]:
+    def _inflate(self, inflater: Any, data: bytes, ending: bytes, room: int) -> tuple[bytes, Any]:
         """What `data` and `ending` inflate to, at most `room` octets, and the decompressor that goes on from there."""
         # zlib notices a distance that leaves the window where the window lies in what an earlier step has made; hence
         # small steps for small windows.
         step = _STEP if self._inflate_bits == _MAX_WINDOW_BITS else 1 << self._inflate_bits
-        octets = memoryview(b"".join((data, ending)) if ending else data)
-        length = len(octets)
+        octets = data + ending
+        length = taken = len(octets)  # `taken`: of the octets, `rest` included
+        view: Any = None
+        rest: Any = octets
+        if length > step:
+            view = memoryview(octets)
+            taken = step
+            rest = view[:step]
+        if inflater.eof and length:
+            inflater = self._new_inflater(None)
         renewals = _FREE_RENEWALS + length // _OCTETS_PER_RENEWAL
         pieces: list[bytes] = []
-        taken = 0  # of the octets, `rest` included
-        rest: Any = b""
         while True:
-            if not rest and taken < length:
-                rest = octets[taken : taken + step]
-                taken += len(rest)
-            if inflater.eof and rest:  # section 7.2.3.4
-                renewals -= 1
-                if renewals < 0:
-                    raise ProtocolError(1008, "a compressed message has too many final blocks")
-                inflater = self._new_inflater(None)
             wanted = min(step, room + 1)
             piece = inflater.decompress(rest, wanted)
             room -= len(piece)
             if room < 0:
                 raise PayloadTooBig()
-            if piece:
-                pieces.append(piece)
             rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
-            if inflater.eof and taken - len(rest) == length - len(ending):
-                break  # the peer has ended the last block and left out what that section asks for
-            if taken == length and not rest and len(piece) < wanted:
+            consumed = taken - len(rest)
+            if inflater.eof:  # by our last block, or by one of the peer's, who has left out what it should add then
+                done = consumed == length or consumed == length - len(ending)
+            else:
+                done = consumed == length and len(piece) < wanted
+            if done:
                 break
-        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), inflater
+            pieces.append(piece)
+            if not rest and taken < length:
+                rest = view[taken : taken + step]
+                taken += len(rest)
+            if inflater.eof:  # section 7.2.3.4
+                renewals -= 1
+                if renewals < 0:
+                    raise ProtocolError(1008, "a compressed message has too many final blocks")
+                inflater = self._new_inflater(None)
+        if not pieces:
+            return piece, inflater
+        pieces.append(piece)
+        return b"".join(pieces), inflater
 
     def close(self) -> None:
         """Lets go of what is kept between messages and within one."""

@@ -7,9 +7,11 @@ that is shown; verdicts are worked out from the figures.
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from tools import missing, need_module, need_program
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import blocked, measure, processes, report, rows, run, servers  # noqa: E402
+from benchmarks import blocked, deflated, measure, processes, report, rows, run, servers  # noqa: E402
 from benchmarks.processes import BenchmarkError, Cores, Load, running_server  # noqa: E402
 
 SHORT = ("--warm-up", "0.02", "--seconds", "0.05")
@@ -47,7 +49,7 @@ def load(port: int, *arguments: str) -> dict[str, Any]:
 @pytest.fixture
 def limit(programs: None) -> Iterator[int]:
     """The port of the C echo server."""
-    with running_server(servers.SERVERS["limit"].command(False)) as server:
+    with running_server(servers.SERVERS["limit"].command(servers.ECHO)) as server:
         yield server.port
 
 
@@ -78,7 +80,7 @@ def test_connections_are_opened_and_closed_over_and_over(limit: int) -> None:
 
 
 def test_a_broadcast_is_counted_when_it_has_reached_everyone(programs: None) -> None:
-    with running_server(servers.SERVERS["limit"].command(True)) as server:
+    with running_server(servers.SERVERS["limit"].command(servers.Mode(broadcast=True))) as server:
         result = load(server.port, "broadcast", "--connections", "40", "--in-flight", "2", *SHORT)
     assert result["broadcasts"] >= 2
     assert result["operations"] == 40 * result["broadcasts"]
@@ -137,7 +139,7 @@ def rubbish_server(head: bytes, frame: bytes) -> tuple[int, threading.Thread]:
         with listener, listener.accept()[0] as connection:
             connection.recv(4096)
             connection.sendall(head)
-            if head == ACCEPTED:
+            if head in (ACCEPTED, COMPRESSED):
                 connection.recv(4096)
                 connection.sendall(frame)
                 connection.shutdown(socket.SHUT_WR)
@@ -171,6 +173,96 @@ def test_a_refused_upgrade_fails_the_measurement(programs: None, head: bytes) ->
     port, thread = rubbish_server(head, b"")
     assert "was not accepted" in failure_of(port, "echo", "--connections", "1")
     thread.join(5)
+
+
+# --- compressed messages ----------------------------------------------------------------------------------------------
+
+COMPRESSED = ACCEPTED.replace(
+    b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n\r\n"
+)
+
+
+@pytest.fixture(scope="module")
+def messages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("messages") / "deflated"
+    deflated.write(path, 1000)
+    return path
+
+
+def first_message(messages: Path) -> bytes:
+    return messages.read_bytes()[12:1012]
+
+
+def compressed_frame(payload: bytes) -> bytes:
+    return (
+        b"\xc2" + (bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + struct.pack("!H", len(payload))) + payload
+    )
+
+
+def echo_of(messages: Path, *more: str) -> tuple[str, ...]:
+    return ("echo", "--connections", "1", "--deflated", str(messages), *more)
+
+
+def test_the_file_has_messages_of_one_length_and_can_be_inflated(messages: Path) -> None:
+    data = messages.read_bytes()
+    count, size, compressed_size = struct.unpack("<3I", data[:12])
+    assert (count, size, len(data)) == (deflated.COUNT, 1000, 12 + count * (size + compressed_size))
+    for index in range(count):
+        begin = 12 + count * size + index * compressed_size
+        inflated = zlib.decompressobj(-15).decompress(data[begin : begin + compressed_size] + b"\x00\x00\xff\xff")
+        assert inflated == data[12 + index * size : 12 + (index + 1) * size]
+
+
+def test_an_answer_that_is_not_compressed_fails_the_measurement(programs: None, messages: Path) -> None:
+    with running_server(servers.SERVERS[servers.OURS].command(servers.Mode(deflate=True))) as server:
+        with pytest.raises(BenchmarkError, match="wrong RSV bits"):  # its messages are shorter than the threshold
+            load(server.port, *echo_of(messages), *SHORT)
+
+
+def test_a_row_with_compression_is_measured(programs: None) -> None:
+    result = run.measure(rows.ROWS["deflate-16"], servers.OURS, Cores.available(), 0.05, 0.02)
+    assert result["value"] > 0, result
+    standard = servers.SERVERS[servers.OURS].command(servers.Mode(deflate=True, fast_deflate=False))
+    with running_server(standard) as server:
+        assert "deflate zlib" in server.said
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+@pytest.mark.parametrize("strategy", [zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY])
+@pytest.mark.parametrize("flush", [zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH])
+def test_whatever_a_server_has_compressed_is_inflated(
+    programs: None, messages: Path, level: int, strategy: int, flush: int
+) -> None:
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -15, 8, strategy)
+    message = first_message(messages)
+    data = compressor.compress(message[:400]) + compressor.flush(flush) + compressor.compress(message[400:])
+    port, thread = rubbish_server(COMPRESSED, compressed_frame((data + compressor.flush(flush))[:-4]))
+    assert load(port, *echo_of(messages, "--warm-up", "0", "--seconds", "0"))["operations"] == 1
+    thread.join(5)
+
+
+@pytest.mark.parametrize(
+    "kind", ["another message", "a longer one", "a shorter one", "no DEFLATE data", "cut", "nothing"]
+)
+def test_a_compressed_answer_that_is_not_the_message_fails_the_measurement(
+    programs: None, messages: Path, kind: str
+) -> None:
+    message = first_message(messages)
+    payload = {
+        "another message": deflated.compress(message.swapcase()),
+        "a longer one": deflated.compress(message + b"x"),
+        "a shorter one": deflated.compress(message[:-1]),
+        "no DEFLATE data": b"\xff" * 100,
+        "cut": deflated.compress(message)[:-20],
+        "nothing": b"",
+    }[kind]
+    port, thread = rubbish_server(COMPRESSED, compressed_frame(payload))
+    assert "something else was compressed" in failure_of(port, *echo_of(messages))
+    thread.join(5)
+
+
+def test_a_server_that_does_not_compress_fails_the_measurement(programs: None, messages: Path, limit: int) -> None:
+    assert "compression was not accepted" in failure_of(limit, *echo_of(messages))
 
 
 def test_a_server_that_does_not_start_is_reported_with_what_it_said() -> None:
@@ -212,12 +304,12 @@ def test_a_replaced_handler_is_what_is_measured_and_shown(programs: None, tmp_pa
         assert "bytes(reversed(message))" in server.said
         with pytest.raises(BenchmarkError, match="other octets came back"):
             load(server.port, "echo", "--connections", "2", *SHORT)
-    with running_server(servers.SERVERS[servers.OURS].command(False)) as server:
+    with running_server(servers.SERVERS[servers.OURS].command(servers.ECHO)) as server:
         assert load(server.port, "echo", "--connections", "2", *SHORT)["operations"] >= 2
 
 
 def test_our_broadcast_reaches_everyone(programs: None) -> None:
-    with running_server(servers.SERVERS[servers.OURS].command(True)) as server:
+    with running_server(servers.SERVERS[servers.OURS].command(servers.Mode(broadcast=True))) as server:
         assert load(server.port, "broadcast", "--connections", "20", *SHORT)["operations"] >= 20
 
 
@@ -231,7 +323,7 @@ def test_a_row_is_measured(programs: None, row: str) -> None:
     chosen = rows.ROWS[row]
     load_ = list(chosen.load)
     load_[load_.index("--connections") + 1] = "20"
-    small = rows.Row(chosen.name, chosen.title, tuple(load_), chosen.quantity, broadcast=chosen.broadcast)
+    small = rows.Row(chosen.name, chosen.title, tuple(load_), chosen.quantity, mode=chosen.mode)
     result = run.measure(small, "limit", Cores.available(), 0.05, 0.02)
     assert "error" not in result
     assert result["value"] > 0 or chosen.quantity is rows.Quantity.MEMORY

@@ -1,4 +1,4 @@
-"""aiohttp on uvloop, without compression."""
+"""aiohttp on uvloop, without compression unless asked for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiohttp import WSMsgType, web
 from common import BACKLOG, MAX_PAYLOAD, announce, listen, parse_arguments
 
 connections: set[web.WebSocketResponse] = set()
+compression = False
 
 
 async def send(socket: web.WebSocketResponse, kind: WSMsgType, data: Any) -> None:
@@ -20,7 +21,7 @@ async def send(socket: web.WebSocketResponse, kind: WSMsgType, data: Any) -> Non
 
 
 async def echo(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_PAYLOAD)
+    socket = web.WebSocketResponse(compress=compression, max_msg_size=MAX_PAYLOAD)
     await socket.prepare(request)
     async for message in socket:
         await send(socket, message.type, message.data)
@@ -28,7 +29,7 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
 
 
 async def broadcast(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_PAYLOAD)
+    socket = web.WebSocketResponse(compress=compression, max_msg_size=MAX_PAYLOAD)
     await socket.prepare(request)
     connections.add(socket)
     try:
@@ -41,7 +42,9 @@ async def broadcast(request: web.Request) -> web.WebSocketResponse:
 
 
 async def main() -> None:
+    global compression
     arguments = parse_arguments("aiohttp on uvloop")
+    compression = arguments.deflate
     listener = listen(arguments.port)
     application = web.Application()
     application.router.add_get("/", broadcast if arguments.broadcast else echo)

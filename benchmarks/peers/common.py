@@ -10,10 +10,12 @@ MAX_PAYLOAD = 16 * 1024 * 1024
 
 
 def parse_arguments(description: str) -> argparse.Namespace:
-    """`--port N` (0: any) and `--broadcast` (every message to every connection instead of an echo)."""
+    """`--port N` (0: any), `--broadcast` (every message to every connection instead of an echo), `--deflate` (compress,
+    without context takeover)."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--broadcast", action="store_true")
+    parser.add_argument("--deflate", action="store_true")
     return parser.parse_args()
 
 

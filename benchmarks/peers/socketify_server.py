@@ -8,10 +8,11 @@ from common import MAX_PAYLOAD, announce, listen, parse_arguments
 from socketify import App, AppListenOptions, CompressOptions, OpCode
 
 app = App()
+compression = False
 
 
 def echo(socket: Any, message: str | bytes, opcode: OpCode) -> None:
-    socket.send(message, opcode)
+    socket.send(message, opcode, compression)
 
 
 def broadcast(socket: Any, message: str | bytes, opcode: OpCode) -> None:
@@ -23,13 +24,15 @@ def subscribe(socket: Any) -> None:
 
 
 def main() -> None:
+    global compression
     arguments = parse_arguments("socketify")
+    compression = arguments.deflate
     port = arguments.port
     if not port:  # socketify cannot tell which port it was given
         with listen(0) as probe:
             port = probe.getsockname()[1]
     behaviour: dict[str, Any] = {
-        "compression": CompressOptions.DISABLED,
+        "compression": CompressOptions.SHARED_COMPRESSOR if compression else CompressOptions.DISABLED,
         "max_payload_length": MAX_PAYLOAD,
         "max_backpressure": MAX_PAYLOAD,
         "idle_timeout": 0,

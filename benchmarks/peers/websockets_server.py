@@ -1,4 +1,4 @@
-"""websockets on uvloop, without compression and without its keep-alive pings, which the others do not send either."""
+"""websockets on uvloop, without compression unless asked for, and without its keep-alive pings: others send none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ async def main() -> None:
     listener = listen(arguments.port)
     handler = broadcast_all if arguments.broadcast else echo
     server = await serve(
-        handler, sock=listener, backlog=4096, compression=None, max_size=MAX_PAYLOAD, ping_interval=None
+        handler,
+        sock=listener,
+        backlog=4096,
+        compression="deflate" if arguments.deflate else None,
+        max_size=MAX_PAYLOAD,
+        ping_interval=None,
     )
     announce(listener.getsockname()[1])
     await server.serve_forever()
