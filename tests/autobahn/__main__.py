@@ -1,7 +1,7 @@
 """Run sections of the Autobahn test suite against `lws-gevent echo` on each stack, and compare with what is expected.
 
-A section is a number, or the number of one case ("12.1.18"), of which there may be several. Exit status: 0 as expected,
-1 not as expected, 3 the suite cannot run here.
+A section is a number ("12"), a part of one ("12.1") or a single case ("12.1.18"). Exit status: 0 as expected, 1 not as
+expected, 3 the suite cannot run here.
 """
 
 from __future__ import annotations
