@@ -9,14 +9,16 @@ from typing import Any
 
 import gevent
 import pytest
-from client import BINARY, CONTINUATION, PING, TEXT, Client, encode
+from client import BINARY, CONTINUATION, PING, TEXT, Client, encode, upgrade_head
 from deflate_peer import RSV1, TAIL, DeflatePeer, deflated, extensions, frames, inflated
+from gevent.socket import socketpair
 from helpers import eventually, turns
 
 import lws_gevent
 
 JSON = json.dumps([{"id": number, "name": f"user {number}", "active": True} for number in range(40)])
 TAKEOVER = {"server_no_context_takeover": False, "client_no_context_takeover": False}
+OFFERS = ("permessage-deflate", "permessage-deflate; client_max_window_bits")
 
 
 def noise(size: int) -> bytes:
@@ -32,6 +34,21 @@ def peer(make_server: Any, connect: Any) -> Any:
         return DeflatePeer(connect(server, headers=extensions(offer)), **how)
 
     return make
+
+
+def count_compressions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """From now on, the window of each message that is compressed without a context."""
+    from lws_gevent import deflate
+
+    calls: list[int] = []
+    compress = deflate.Deflaters.compress
+
+    def counted(self: Any, data: Any, bits: int) -> bytes:
+        calls.append(bits)
+        return compress(self, data, bits)
+
+    monkeypatch.setattr(deflate.Deflaters, "compress", counted)
+    return calls
 
 
 # Agreeing
@@ -107,9 +124,37 @@ def test_a_declined_offer_leaves_the_connection_uncompressed(make_server: Any, c
     assert client.recv_message() == JSON
 
 
+def test_a_malformed_header_is_refused_with_400(make_server: Any, connect: Any) -> None:
+    server = make_server(per_message_deflate=True)
+    upgrades: list[Any] = []
+    server.on("upgrade", lambda socket: upgrades.append(1))
+    client = connect(server, upgrade=False)
+    response = client.request(upgrade_head(headers=extensions("permessage-deflate; =")))
+    assert response.status == 400 and b"Sec-WebSocket-Extensions" in response.body
+    assert upgrades == []
+
+
+def test_a_connection_that_is_taken_over_is_compressed_too(make_server: Any) -> None:
+    server = make_server(port=None, start=False, echo=True, per_message_deflate=TAKEOVER)
+    ours, theirs = socketpair()
+    try:
+        adopted = server.handle_upgrade(ours, upgrade_head(headers=extensions()))
+    finally:
+        ours.close()
+    client = Client(theirs)
+    assert client.recv_response().status == 101
+    assert adopted.extensions == "permessage-deflate"
+    peer = DeflatePeer(client)
+    for _ in range(3):
+        peer.echo(JSON)
+        assert peer.was_compressed
+    client.disconnect()
+
+
 # Messages
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize("keeps", [False, True], ids=["no takeover", "takeover"])
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 1023, 1024, 5000, 70_000, 1_000_000])
 def test_compressed_messages_of_every_size_class_come_back(make_server: Any, peer: Any, size: int, keeps: bool) -> None:
@@ -143,6 +188,7 @@ def test_the_receiver_gets_str_and_bytes_as_ever(make_server: Any, peer: Any) ->
     ]
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize("keeps", [False, True], ids=["no takeover", "takeover"])
 def test_messages_in_one_segment_are_inflated_in_order(make_server: Any, peer: Any, keeps: bool) -> None:
     server = make_server(per_message_deflate=TAKEOVER if keeps else True)
@@ -156,6 +202,7 @@ def test_messages_in_one_segment_are_inflated_in_order(make_server: Any, peer: A
     assert got == sent
 
 
+@pytest.mark.also_over_tls
 @pytest.mark.parametrize("message", [JSON, noise(3000), b"\x00" * 100_000], ids=["text", "noise", "zeros"])
 def test_a_compressed_message_may_come_in_any_pieces(make_server: Any, peer: Any, message: bytes | str) -> None:
     server = make_server(echo=True, per_message_deflate=TAKEOVER)
@@ -373,6 +420,7 @@ def test_messages_without_compression_between_compressed_ones_harm_no_context(ma
         assert client.was_compressed is (number % 3 != 0)
 
 
+@pytest.mark.also_over_tls
 def test_a_prepared_message_reaches_compressed_and_plain_connections(make_server: Any, connect: Any, peer: Any) -> None:
     server = make_server(per_message_deflate=TAKEOVER)
     prepared = [server.prepare_buffer(JSON), server.prepare_buffer(JSON.encode()), server.prepare_buffer("short")]
@@ -416,16 +464,7 @@ def test_a_broadcast_is_compressed_once_for_each_window(
     wide = [peer(server) for _ in range(3)]
     eventually(lambda: len(sockets) == 7)
 
-    from lws_gevent import deflate
-
-    calls = []
-    compress = deflate.Deflaters.compress
-
-    def counted(self: Any, data: Any, bits: int) -> bytes:
-        calls.append(bits)
-        return compress(self, data, bits)
-
-    monkeypatch.setattr(deflate.Deflaters, "compress", counted)
+    calls = count_compressions(monkeypatch)
     assert server.broadcast(JSON) == 7
     assert server.broadcast("short") == 7
     prepared = server.prepare_buffer(JSON.encode())
@@ -438,6 +477,22 @@ def test_a_broadcast_is_compressed_once_for_each_window(
             assert client.recv() == message
             assert client.was_compressed is (message != "short")
     assert sorted(calls) == [9, 9, 15, 15]
+
+
+def test_what_is_published_is_compressed_once_for_each_window(
+    make_server: Any, connect: Any, peer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server(per_message_deflate=True)
+    server.on("connection", lambda socket: server.subscribe(socket, "news"))
+    plain = connect(server)
+    clients = [peer(server, offer) for offer in ("permessage-deflate; server_max_window_bits=10", *OFFERS)]
+    eventually(lambda: len(server.subscribers("news")) == 1 + len(clients))
+    calls = count_compressions(monkeypatch)
+    assert server.publish("news", JSON) == 1 + len(clients)
+    assert plain.recv_message() == JSON
+    for client in clients:
+        assert client.recv() == JSON and client.was_compressed
+    assert sorted(calls) == [10, 15]
 
 
 def test_direct_prepared_and_broadcast_messages_keep_their_order(make_server: Any, peer: Any) -> None:
@@ -528,6 +583,7 @@ def test_a_killed_sender_leaves_the_context_whole(make_server: Any, spawn: Any) 
 # The rest of a connection's life
 
 
+@pytest.mark.also_over_tls
 def test_blocking_style_receives_inflated_messages(make_server: Any, peer: Any) -> None:
     server = make_server(per_message_deflate=TAKEOVER)
 
@@ -541,6 +597,7 @@ def test_blocking_style_receives_inflated_messages(make_server: Any, peer: Any) 
         client.echo(message)
 
 
+@pytest.mark.also_over_tls
 def test_messages_that_wait_for_a_blocked_handler_are_inflated_in_order(make_server: Any, peer: Any) -> None:
     server = make_server(per_message_deflate=TAKEOVER)
     release = gevent.event.Event()
