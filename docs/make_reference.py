@@ -33,6 +33,7 @@ BY_HAND = {
     "options.md": "The options of a server",
     "events.md": "Its events",
     "engines.md": "The engines",
+    "wsgi.md": "WSGI",
     "environment.md": "Environment variables",
     "commands.md": "The command lws-gevent",
 }

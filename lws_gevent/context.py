@@ -247,10 +247,13 @@ class Context:
             return self._decide_http(socket, request)
         return self.negotiate(request, socket)
 
-    def negotiate(self, request: Request, socket: Socket | None = None) -> Decision:
-        """What becomes of an opening handshake. `socket`: whose ``upgrade`` listeners are asked; None: nobody is."""
+    def negotiate(self, request: Request, socket: Socket | None = None, *, subprotocol: str | None = None) -> Decision:
+        """What becomes of an opening handshake. `socket`: whose ``upgrade`` listeners are asked; None: nobody is.
+        `subprotocol`: the one that is chosen already, None: the settings choose; ValueError: it is not offered."""
         if request.upgrade_status != 101:
             return _refuse(request.upgrade_status or 426, request.problem or "this is a WebSocket endpoint")
+        if subprotocol is not None and subprotocol not in handshake.offered_subprotocols(request.headers):
+            raise ValueError(f"the client does not offer the subprotocol {subprotocol!r}")
         settings = self.settings
         if settings.path is not None and request.path != settings.path and request.target:
             return _refuse(404, "there is no WebSocket at this path")
@@ -267,7 +270,8 @@ class Context:
             refused = None if socket is None else self._ask_upgrade_listeners(socket, request)
             if refused is not None:
                 return refused
-            subprotocol = self._choose_subprotocol(request.headers)
+            if subprotocol is None:
+                subprotocol = self._choose_subprotocol(request.headers)
         except BaseException as error:
             self._request_failed(error, socket)
             return _refuse(500, "internal error")

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import time
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,13 @@ from lws_gevent.wsgi_socket import WsgiSocket
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Server"]
+__all__ = ["ACCEPTED", "Server", "accepting_servers"]
+
+#: The key of a WSGI environ whose connection was accepted.
+ACCEPTED = "lws_gevent.accepted"
+
+#: Those that have accepted connections of a WSGI server, which does not know that they have to be stopped.
+accepting_servers: weakref.WeakSet[Server] = weakref.WeakSet()
 
 #: Errors of accept() that concern one connection, which is gone, and not the listener.
 _PASSING = frozenset(
@@ -172,20 +179,30 @@ class Server(Endpoint, StreamServer):
             socket = os.dup(socket)
         return self._adopt(socket, decision, parsed, rest + bytes(head))
 
-    def accept(self, environ: dict[str, Any], start_response: Callable[..., Any] | None = None) -> Socket:
+    def accept(
+        self,
+        environ: dict[str, Any],
+        start_response: Callable[..., Any] | None = None,
+        *,
+        subprotocol: str | None = None,
+    ) -> Socket:
         """As `handle_upgrade`, for a request that a WSGI server has read: gevent.pywsgi, or one of gunicorn's gevent
         workers. The application returns ``[]`` then, the greenlet of the request ends, and the connection lives on.
 
-        With `start_response`, the WSGI server learns of the status 101, for its log; gunicorn insists on being told.
+        `subprotocol` is one that the client offers (else ValueError); None: the option ``subprotocols`` decides. With
+        `start_response`, the WSGI server learns of the status 101, for its log; gunicorn insists on being told.
         HandshakeError, with the status, headers and body of the answer that would be ours, when the handshake is
         refused: the request is still the application's to answer. RuntimeError when the environ leads to no socket.
         """
-        decision, parsed, rest = self._judge_foreign(environ)
+        decision, parsed, rest = self._judge_foreign(environ, subprotocol)
         if decision.error is not None:
             raise decision.error
         carrier = WsgiSocket(environ)
         octets = rest + carrier.octets
         socket = self._adopt(carrier.take(), decision, parsed, octets)
+        carrier.free()
+        environ[ACCEPTED] = True
+        accepting_servers.add(self)
         if start_response is not None:
             start_response("101 Switching Protocols", [])
         return socket
@@ -207,9 +224,9 @@ class Server(Endpoint, StreamServer):
         self._use_hub()
         if self._stopping is not None:
             raise RuntimeError("the server is stopping")
-        return self._engine.adopt(socket, request, head, subprotocol=subprotocol, answer=answer)
+        return self._adopt(socket, Decision(True, answer, subprotocol), request, head)
 
-    def _judge_foreign(self, request: Any) -> tuple[Decision, Request, bytes]:
+    def _judge_foreign(self, request: Any, subprotocol: str | None = None) -> tuple[Decision, Request, bytes]:
         self._use_hub()
         try:
             parsed, rest = read_foreign(request, self._context.codec.parse_request, self.settings.max_header_size)
@@ -217,7 +234,7 @@ class Server(Endpoint, StreamServer):
                 raise handshake_error(503, "the server is stopping")
         except HandshakeError as error:
             return Decision(False, b"", error=error), Request("GET", "", b""), b""
-        return self._context.negotiate(parsed), parsed, rest
+        return self._context.negotiate(parsed, subprotocol=subprotocol), parsed, rest
 
     def _adopt(self, socket: Any, decision: Decision, request: Request, octets: bytes) -> Socket:
         transport = None

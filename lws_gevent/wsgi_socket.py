@@ -51,7 +51,6 @@ class WsgiSocket:
         there.close()
         if hasattr(self._source, "peek"):
             self._source.read(len(self.octets))
-            self._source.close()  # a buffer that nobody needs any more
         else:
             self._source.buf.seek(0)
             self._source.buf.truncate()
@@ -63,6 +62,11 @@ class WsgiSocket:
         descriptor: int = self.sock.detach()
         kill_socket(self.sock, dead)
         return descriptor
+
+    def free(self) -> None:
+        """Behind a request without a body that nobody reads any more: gives the buffer of its file back."""
+        if hasattr(self._source, "peek"):
+            self._source.close()
 
 
 def _peek(file: Any, sock: Any) -> bytes:

@@ -74,6 +74,19 @@ def test_topics() -> None:
         assert one.recv(10) == "somebody left tea"
 
 
+def test_wsgi_websocket() -> None:
+    from websockets.exceptions import ConnectionClosedOK
+
+    with example("wsgi_websocket.py") as address, connect(address) as client:
+        client.send("one two three")
+        assert client.recv(10) == "3 words"
+        with urllib.request.urlopen(f"http://{address}/", timeout=10) as response:
+            assert response.read() == b"Here is a WebSocket.\n"
+        client.send("bye")
+        with pytest.raises(ConnectionClosedOK):
+            client.recv(10)
+
+
 def test_wsgi_beside() -> None:
     with example("wsgi_beside.py") as address, connect(address, "/count") as one:
         assert one.recv(10) == "1"

@@ -66,6 +66,8 @@ ROWS: tuple[tuple[int, str], ...] = (
     (3, "lws_gevent.client"),
     (3, "lws_gevent.reconnecting"),
     (3, "lws_gevent"),  # its __init__.py: the public names
+    (4, "lws_gevent.wsgi_websocket"),
+    (4, "lws_gevent.wsgi"),
     (4, "lws_gevent.cli_page"),
     (4, "lws_gevent.cli"),
     (4, "lws_gevent.__main__"),

@@ -130,6 +130,9 @@ class Socket(interface.Socket):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
+    def _claim(self) -> Any:
+        """See `interface.Socket._claim`."""
+
     def _fail_handler(self) -> None: ...
 
 @final

@@ -176,6 +176,10 @@ class Socket(abc.ABC):
     ) -> None: ...
 
     @abc.abstractmethod
+    def _claim(self) -> Any:
+        """What the first `recv` does first: from now on the messages are for it."""
+
+    @abc.abstractmethod
     def _fail_handler(self) -> None:
         """A handler of this connection failed: close it with 1011. Does nothing when it has ended."""
 

@@ -237,6 +237,10 @@ cdef class Socket:
         claim(self)
         return Messages(self)
 
+    def _claim(self):
+        """For the blocking style of WSGI applications."""
+        claim(self)
+
     def _fail_handler(self):
         """For the handler boundary: a handler of this connection failed."""
         self.flags |= FAILED

@@ -1,0 +1,312 @@
+"""WebSockets in WSGI applications (layer 4): ``environ["wsgi.websocket"]``.
+
+Under gevent.pywsgi use `WebSocketHandler` as ``handler_class``, or put a `WebSocketMiddleware` around the application;
+under ``gunicorn -k gevent`` the middleware. The application finds in ``environ["wsgi.websocket"]`` a `WebSocket` when
+the request asks for one, which is accepted when it is first used. An application that answers with a normal response
+instead does so, and the connection closes behind it.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from gevent import GreenletExit, pywsgi, socket
+
+from lws_gevent.engines.interface import Socket
+from lws_gevent.errors import ConnectionClosed
+from lws_gevent.foreign_request import RAW_HEAD
+from lws_gevent.handshake import parse_token_list
+from lws_gevent.server import ACCEPTED, Server
+from lws_gevent.wsgi_socket import WsgiSocket
+from lws_gevent.wsgi_websocket import WebSocket
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from lws_gevent.options import ServerOptions
+
+__all__ = ["WebSocket", "WebSocketHandler", "WebSocketMiddleware"]
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+#: The options of servers that are made here: half-open connections of applications that only receive must end.
+_DEFAULTS: Mapping[str, Any] = {"ping_interval": 20, "ping_timeout": 20}
+
+_LINGER_SECONDS, _LINGER_OCTETS = 2.0, 4 * 1024 * 1024
+
+
+class _Bridge:
+    """Calls applications with WebSockets, which belong to one server."""
+
+    def __init__(self, server: Server | None, options: Mapping[str, Any]) -> None:
+        self._server = server
+        self._options = options
+
+    @property
+    def server(self) -> Server:
+        if self._server is None:
+            # Not before it is needed: the hub is that of the process and the thread that serves.
+            self._server = Server(**{**_DEFAULTS, **self._options})
+        return self._server
+
+    def call(self, application: Application, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if not _asks_for_websocket(environ) or "wsgi.websocket" in environ:
+            return application(environ, start_response)
+        websocket = WebSocket(self._accept, environ)
+        environ["wsgi.websocket"] = websocket
+        environ["wsgi.websocket_version"] = environ.get("HTTP_SEC_WEBSOCKET_VERSION", "")
+        reply = _Reply(websocket, environ, start_response)
+        try:
+            result = application(environ, reply.start)
+        except BaseException as error:
+            return _Listed(reply, reply.failed(error))
+        if isinstance(result, (list, tuple)):
+            if not reply.is_over:
+                return _Listed(reply, result)
+            if hasattr(result, "close"):
+                result.close()
+            reply.finish()
+            return []
+        return _Iterated(reply, result)
+
+    def _accept(self, environ: Environ, subprotocol: str | None) -> Socket:
+        return self.server.accept(environ, subprotocol=subprotocol)
+
+
+class _Reply:
+    """What becomes of one request that asks for a WebSocket."""
+
+    def __init__(self, websocket: WebSocket, environ: Environ, start_response: StartResponse) -> None:
+        self._websocket = websocket
+        self._environ = environ
+        self._start_response = start_response
+        self._started = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection is no longer the WSGI server's."""
+        return self._websocket.accepted or ACCEPTED in self._environ
+
+    def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], Any]:
+        """For the application: its start_response."""
+        if self.is_over:
+            return _forget
+        self._started = True
+        if not status.startswith("101"):
+            # Behind a refused upgrade nothing may be taken for a request: to a proxy it may be a tunnel by now.
+            headers = [pair for pair in headers if pair[0].lower() != "connection"] + [("Connection", "close")]
+        write: Callable[[bytes], Any] = self._start_response(status, headers, *exc_info)
+        return write
+
+    def failed(self, error: BaseException) -> list[bytes]:
+        """What is answered when the application has let `error` out; raises it when that is not for us to say."""
+        websocket = self._websocket
+        if error is websocket.refusal and not self._started:
+            headers = [*websocket.refusal.headers.items(), ("Content-Length", str(len(websocket.refusal.body)))]
+            self.start(f"{websocket.refusal.status} {_phrase(websocket.refusal.status)}", headers)
+            return [websocket.refusal.body]
+        if not websocket.accepted:
+            raise error
+        if isinstance(error, ConnectionClosed):
+            self.finish()
+            return []
+        with contextlib.suppress(ConnectionClosed):
+            websocket.close(1001 if isinstance(error, GreenletExit) else 1011)
+        raise error
+
+    def finish(self) -> None:
+        """The application has returned, and the connection was a WebSocket: tells the WSGI server, for its log."""
+        if self._websocket.accepted and not self._websocket.closed:
+            self._websocket.close()
+        if not self._started:
+            self._started = True
+            self._start_response("101 Switching Protocols", [])
+
+    def hang_up(self) -> None:
+        """The answer is given and was not 101: ends the connection when the client has read it. What it sends is never
+        looked at."""
+        if self.is_over:
+            return
+        try:
+            taken = WsgiSocket(self._environ).take()
+        except (RuntimeError, OSError):
+            return  # the WSGI server knows it all, by the header
+        if not isinstance(taken, int):
+            with contextlib.suppress(OSError):
+                taken.shutdown(_socket.SHUT_WR)
+            taken.close()
+            return
+        with socket.socket(fileno=taken) as sock, contextlib.suppress(OSError):
+            sock.shutdown(_socket.SHUT_WR)
+            due, left = time.monotonic() + _LINGER_SECONDS, _LINGER_OCTETS
+            while left > 0:
+                sock.settimeout(max(due - time.monotonic(), 0.001))
+                octets = len(sock.recv(64 * 1024))
+                if not octets:
+                    break
+                left -= octets
+
+
+class _Listed(list[bytes]):
+    """A response whose length is known."""
+
+    def __init__(self, reply: _Reply, result: Iterable[bytes]) -> None:
+        super().__init__(result)
+        self._reply = reply
+        self._result = result
+
+    def close(self) -> None:
+        """For the WSGI server: everything is written."""
+        try:
+            if hasattr(self._result, "close"):
+                self._result.close()
+        finally:
+            self._reply.hang_up()
+
+
+class _Iterated:
+    """A response that the application makes while it is sent; it may use the WebSocket meanwhile."""
+
+    def __init__(self, reply: _Reply, result: Iterable[bytes]) -> None:
+        self._reply = reply
+        self._result = result
+
+    def __iter__(self) -> Iterator[bytes]:
+        reply = self._reply
+        try:
+            for piece in self._result:
+                if not reply.is_over:
+                    yield piece
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            yield from reply.failed(error)
+        else:
+            if reply.is_over:
+                reply.finish()
+
+    def close(self) -> None:
+        """For the WSGI server: everything is written."""
+        try:
+            if hasattr(self._result, "close"):
+                self._result.close()
+        finally:
+            self._reply.hang_up()
+
+
+class WebSocketMiddleware:
+    """A WSGI application around `application`, in whose environ it puts ``wsgi.websocket``.
+
+    The connections belong to `server`, or else to one that is made with `options` (those of `Server`; ``ping_interval``
+    and ``ping_timeout`` are 20 seconds unless given) when it is first needed. For plain gevent.pywsgi and
+    ``gunicorn -k gevent``.
+    """
+
+    def __init__(
+        self, application: Application, *, server: Server | None = None, **options: Unpack[ServerOptions]
+    ) -> None:
+        _check(server, options)
+        self._application = application
+        self._bridge = _Bridge(server, options)
+
+    @property
+    def server(self) -> Server:
+        """The server of the connections; made if there is none yet."""
+        return self._bridge.server
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serves one request."""
+        return self._bridge.call(self._application, environ, start_response)
+
+
+class WebSocketHandler(pywsgi.WSGIHandler):
+    """``handler_class`` for gevent.pywsgi's WSGIServer: puts ``wsgi.websocket`` into the environ.
+
+    The head of a request that asks for a WebSocket is judged again as it was sent, by the strict parser. A subclass may
+    set `websocket_server` or `websocket_options`, which mean what they mean to `WebSocketMiddleware`.
+    """
+
+    #: The server of the connections; None: one is made for each WSGIServer.
+    websocket_server: Server | None = None
+    #: The options of that server.
+    websocket_options: Mapping[str, Any] = {}
+
+    _head = b""
+
+    def read_request(self, raw_requestline: str) -> Any:
+        """For pywsgi: reads and parses the head."""
+        rfile: Any = self.rfile
+        recorder: Any = _Recorder(rfile)
+        self.rfile = recorder
+        try:
+            return super().read_request(raw_requestline)
+        finally:
+            self.rfile = rfile
+            self._head = raw_requestline.encode("latin-1") + b"".join(recorder.lines)
+
+    def get_environ(self) -> Environ:
+        """For pywsgi: the environ of the request."""
+        environ: Environ = super().get_environ()
+        if _asks_for_websocket(environ):
+            environ[RAW_HEAD] = self._head
+        self._head = b""
+        return environ
+
+    def run_application(self) -> None:
+        """For pywsgi: has the application answer."""
+        server: Any = self.server
+        bridge = server.__dict__.get("_lws_gevent_bridge")
+        if bridge is None:
+            bridge = server._lws_gevent_bridge = _Bridge(self.websocket_server, self.websocket_options)
+        self.application = partial(bridge.call, self.application)
+        super().run_application()
+
+
+class _Recorder:
+    """A file that remembers the lines that were read."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.lines: list[bytes] = []
+
+    def readline(self, limit: int = -1) -> bytes:
+        line: bytes = self._file.readline(limit)
+        self.lines.append(line)
+        return line
+
+
+def _check(server: Server | None, options: Mapping[str, Any]) -> None:
+    if server is not None and options:
+        raise TypeError("give either a server or the options of one, not both")
+    if server is None:
+        from lws_gevent.options import Settings
+
+        Settings.from_options({**_DEFAULTS, **options})  # what is wrong is said at once
+
+
+def _asks_for_websocket(environ: Environ) -> bool:
+    upgrade = environ.get("HTTP_UPGRADE")
+    return (
+        upgrade is not None
+        and environ["REQUEST_METHOD"] == "GET"
+        and "websocket" in [token.lower() for token in parse_token_list(upgrade)]
+    )
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Refused"
+
+
+def _forget(data: bytes) -> None:
+    pass
