@@ -105,6 +105,10 @@ class WebSocket(Socket):
         return "" if self._socket is None else self._socket.extensions
 
     @property
+    def ssl_object(self) -> Any:
+        return None if self._socket is None else self._socket.ssl_object
+
+    @property
     def buffered_amount(self) -> int:
         return 0 if self._socket is None else self._socket.buffered_amount
 
@@ -119,7 +123,7 @@ class WebSocket(Socket):
     def send(self, message: str | bytes, binary: bool | None = None, compress: bool | None = None) -> bool:
         return self.socket.send(message, binary, compress)
 
-    def close(self, code: int = 1000, reason: str = "") -> None:
+    def close(self, code: int | None = 1000, reason: str = "") -> None:
         self.socket.close(code, reason)
 
     def terminate(self) -> None:
