@@ -40,7 +40,7 @@ def reconnecting(
     initial_delay: float = 1,
     max_delay: float = 60,
     max_attempts: int | None = None,
-    retry: Callable[[Exception], bool] = is_transient,
+    retry: Callable[[Exception], bool] | None = None,
     on_retry: Callable[[Exception, float], object] | None = None,
     **options: Unpack[ClientOptions],
 ) -> Iterator[Socket]:
@@ -48,10 +48,9 @@ def reconnecting(
     the next, which closes the one before.
 
     Between attempts it waits a random time up to `initial_delay` seconds, doubled with every attempt up to `max_delay`;
-    it begins anew after a connection that has lasted as long as that. An error of `connect` is raised when ``retry``
-    says that it will not pass (the default: see the guide on reconnecting), or after `max_attempts` failures in a row;
-    `on_retry` hears of the others, with the seconds until the next attempt. The options are those of
-    :func:`~lws_gevent.connect`.
+    it begins anew after a connection that has lasted as long as that. An error of `connect` is raised when `retry` says
+    False to it (without: when it will not pass by itself), or after `max_attempts` failures in a row; `on_retry` hears
+    of the others, with the seconds until the next attempt. The options are those of :func:`~lws_gevent.connect`.
 
     >>> for socket in lws_gevent.reconnecting("ws://localhost:3000"):        # doctest: +SKIP
     ...     try:
@@ -65,7 +64,7 @@ def reconnecting(
     check_seconds()("max_delay", max_delay)
     check_integer(1, none=True)("max_attempts", max_attempts)
     client = Client(**options)
-    return _connections(client, url, _Delays(initial_delay, max_delay), max_attempts, retry, on_retry)
+    return _connections(client, url, _Delays(initial_delay, max_delay), max_attempts, retry or is_transient, on_retry)
 
 
 class _Delays:

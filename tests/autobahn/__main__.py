@@ -1,4 +1,5 @@
-"""Run sections of the Autobahn test suite against `lws-gevent echo` on each stack, and compare with what is expected.
+"""Run sections of the Autobahn test suite against `lws-gevent echo`, or against our client, on each stack, and compare
+with what is expected.
 
 A section is a number ("12"), a part of one ("12.1") or a single case ("12.1.18"). Exit status: 0 as expected, 1 not as
 expected, 3 the suite cannot run here.
@@ -14,9 +15,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 from tests.autobahn import results, suite
 
@@ -63,35 +65,66 @@ def echo_server(stack: str, compression: bool) -> Iterator[str]:
                 server.kill()
 
 
-def run(stack: str, patterns_of: dict[int, list[str]], update: bool) -> list[str]:
-    """Run the sections on one stack; the lines that tell what is not as expected."""
-    wrong = []
+def run(stack: str, role: str, patterns_of: dict[int, list[str]], update: bool) -> list[str]:
+    """Run the sections on one stack in one role; the lines that tell what is not as expected."""
     command = suite.wstest()
+    reports = suite.ROOT / "reports" / "autobahn" / (stack if role == "server" else f"{stack}-client")
+    wrong = []
+
+    def section(number: int, patterns: list[str], fuzz: Callable[[list[str], Path], results.Results]) -> None:
+        begun = time.monotonic()
+        found = fuzz(patterns, reports / str(number))
+        if update:
+            merge(found, role)
+        differences = results.differences(number, found, patterns, role)
+        seconds = time.monotonic() - begun
+        counts = results.counts(found)
+        print(f"{stack} {role}, section {number}: {len(found)} cases, {counts}; {seconds:.1f} s", flush=True)
+        for line in differences:
+            print(f"  {line}", flush=True)
+        wrong.extend(f"{stack} {role}: {line}" for line in differences)
+
+    if role == "client":
+        for number, patterns in patterns_of.items():
+            section(number, patterns, lambda cases, outdir: fuzz_client(command, stack, cases, outdir))
+        return wrong
     with echo_server(stack, not COMPRESSION.isdisjoint(patterns_of)) as url:
-        for section, patterns in patterns_of.items():
-            begun = time.monotonic()
-            outdir = suite.ROOT / "reports" / "autobahn" / stack / str(section)
-            found = suite.run_fuzzing_client(command, url, patterns, outdir, TIMEOUT)
-            differences = results.differences(section, found, patterns)
-            seconds = time.monotonic() - begun
-            print(
-                f"{stack}, section {section}: {len(found)} cases, {results.counts(found)}; {seconds:.1f} s", flush=True
-            )
-            if update:
-                merge(found)
-            for line in differences:
-                print(f"  {line}", flush=True)
-            wrong += [f"{stack}: {line}" for line in differences]
+        for number, patterns in patterns_of.items():
+            section(number, patterns, lambda cases, out: suite.run_fuzzing_client(command, url, cases, out, TIMEOUT))
     return wrong
 
 
-def merge(found: results.Results) -> None:
+def fuzz_client(command: list[str], stack: str, patterns: list[str], outdir: Path) -> results.Results:
+    """Run our echoing client against the suite's server."""
+    engine, codec = stack.split("+")
+    variables = {"LWS_GEVENT_PURE_PYTHON": "1"} if codec == "python" else {"LWS_GEVENT_REQUIRE_C": "1"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LWS_GEVENT")}
+
+    def run_client(url: str) -> None:
+        client = [sys.executable, "-m", "tests.autobahn.echo_client", url, engine]
+        subprocess.run(
+            client,
+            env={**environment, **variables},
+            cwd=suite.ROOT,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=TIMEOUT,
+        )
+
+    try:
+        return suite.run_fuzzing_server(command, run_client, patterns, outdir)
+    except subprocess.SubprocessError as error:
+        raise RuntimeError(f"the client did not run all cases: {error}") from None
+
+
+def merge(found: results.Results, role: str) -> None:
     """Write these results into the expectations; to be looked at before they are committed."""
-    everything = json.loads(results.EXPECTED.read_text()) if results.EXPECTED.exists() else {}
+    path = results.EXPECTED[role]
+    everything = json.loads(path.read_text()) if path.exists() else {}
     for case, result in found.items():
         everything[case] = {"behavior": result["behavior"], "behaviorClose": result["behaviorClose"]}
     rows = [f"{json.dumps(case)}: {json.dumps(everything[case])}" for case in sorted(everything, key=results.sort_key)]
-    results.EXPECTED.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+    path.write_text("{\n" + ",\n".join(rows) + "\n}\n")
 
 
 def _section(text: str) -> str:
@@ -104,6 +137,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.autobahn", description=__doc__)
     parser.add_argument("--sections", nargs="*", type=_section, default=SECTIONS, help="default: %(default)s")
     parser.add_argument("--stacks", nargs="*", help="engine+codec, as parked+c (default: every one that exists)")
+    parser.add_argument("--roles", nargs="*", choices=("server", "client"), default=("server", "client"))
     parser.add_argument("--update", action="store_true", help="write the results into expected.json")
     arguments = parser.parse_args()
     os.chdir(suite.ROOT)
@@ -111,9 +145,10 @@ def main() -> int:
     try:
         wrong = []
         for stack in arguments.stacks or available_stacks():
-            begun = time.monotonic()
-            wrong += run(stack, patterns_of, arguments.update)
-            print(f"{stack}: {time.monotonic() - begun:.1f} s in all", flush=True)
+            for role in arguments.roles:
+                begun = time.monotonic()
+                wrong += run(stack, role, patterns_of, arguments.update)
+                print(f"{stack} {role}: {time.monotonic() - begun:.1f} s in all", flush=True)
     except suite.Unavailable as error:
         print(f"autobahn: {error}", file=sys.stderr)
         return UNAVAILABLE

@@ -1,4 +1,5 @@
-"""Comparing the suite's results with the committed expectations (expected.json: case -> behavior, behaviorClose)."""
+"""Comparing the suite's results with the committed expectations (expected.json and, as a client, expected_client.json:
+case -> behavior, behaviorClose)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-EXPECTED = Path(__file__).with_name("expected.json")
+EXPECTED = {
+    "server": Path(__file__).with_name("expected.json"),
+    "client": Path(__file__).with_name("expected_client.json"),
+}
 
 # Where the standard leaves a choice, and we are free to make either: invalid UTF-8 may be refused at its first octet or
 # when the message is complete.
@@ -24,9 +28,9 @@ def sort_key(case: str) -> tuple[int, ...]:
     return tuple(map(int, case.split(".")))
 
 
-def expectations(section: int) -> dict[str, dict[str, str]]:
+def expectations(section: int, role: str = "server") -> dict[str, dict[str, str]]:
     """What is expected of the cases of one section."""
-    everything: dict[str, dict[str, str]] = json.loads(EXPECTED.read_text())
+    everything: dict[str, dict[str, str]] = json.loads(EXPECTED[role].read_text())
     return {case: expected for case, expected in everything.items() if section_of(case) == section}
 
 
@@ -39,14 +43,14 @@ def by_section(selected: Iterable[str]) -> dict[int, list[str]]:
     return patterns
 
 
-def differences(section: int, results: Results, patterns: Iterable[str] = ("*",)) -> list[str]:
+def differences(section: int, results: Results, patterns: Iterable[str] = ("*",), role: str = "server") -> list[str]:
     """One line for each case that is not as expected; a case that was not run, or that nobody knows, is not. The
     `patterns` say which cases of the section were to be run."""
     lines = []
     patterns = tuple(patterns)
     expected_of = {
         case: expected
-        for case, expected in expectations(section).items()
+        for case, expected in expectations(section, role).items()
         if any(fnmatchcase(case, pattern) for pattern in patterns)
     }
     if not expected_of:
@@ -65,7 +69,7 @@ def differences(section: int, results: Results, patterns: Iterable[str] = ("*",)
                 if result[what] not in allowed:
                     code = result.get("remoteCloseCode")
                     lines.append(
-                        f"{case}: {what} is {result[what]}, expected {expected[what]} (the server's close code: {code})"
+                        f"{case}: {what} is {result[what]}, expected {expected[what]} (the close code we sent: {code})"
                     )
     return lines
 

@@ -1,4 +1,5 @@
-"""The Autobahn test suite's fuzzing client: getting hold of it, and running it against a server.
+"""The Autobahn test suite's fuzzing client and fuzzing server: getting hold of them, and running them against a server
+or a client.
 
 The suite is a Python 2 program (its package says otherwise). The last virtualenv that can make a Python 2.7 environment
 makes one in .venv-autobahn at first use.
@@ -10,9 +11,15 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+#: What the reports call us.
+AGENT = "lws_gevent"
 
 VIRTUALENV = "virtualenv==20.21.1"
 SUITE = "autobahntestsuite==25.10.1"
@@ -80,21 +87,7 @@ def run_fuzzing_client(
     The suite writes its report at the end only, so what does not end within `timeout` seconds has no results:
     RuntimeError.
     """
-    shutil.rmtree(outdir, ignore_errors=True)
-    outdir.mkdir(parents=True)
-    agent = "lws_gevent"
-    specification = outdir / "fuzzingclient.json"
-    specification.write_text(
-        json.dumps(
-            {
-                "outdir": str(outdir),
-                "servers": [{"agent": agent, "url": url}],
-                "cases": patterns,
-                "exclude-cases": [],
-                "exclude-agent-cases": {},
-            }
-        )
-    )
+    specification = _write_specification(outdir, patterns, {"servers": [{"agent": AGENT, "url": url}]})
     log = outdir / "wstest.log"
     with log.open("w") as output:
         try:
@@ -107,10 +100,58 @@ def run_fuzzing_client(
             )
         except subprocess.TimeoutExpired:
             raise RuntimeError(f"wstest did not end within {timeout:.0f} s, see {log}") from None
+    return _read_report(outdir, done.returncode)
+
+
+def _write_specification(outdir: Path, patterns: list[str], more: dict[str, object]) -> Path:
+    shutil.rmtree(outdir, ignore_errors=True)
+    outdir.mkdir(parents=True)
+    specification = outdir / "specification.json"
+    cases = {"outdir": str(outdir), "cases": patterns, "exclude-cases": [], "exclude-agent-cases": {}}
+    specification.write_text(json.dumps({**cases, **more}))
+    return specification
+
+
+def _read_report(outdir: Path, status: int) -> dict[str, dict[str, object]]:
     index = outdir / "index.json"
-    if done.returncode or not index.exists():
-        raise RuntimeError(
-            f"wstest ended with {done.returncode} and {'a' if index.exists() else 'no'} report, see {log}"
-        )
-    results: dict[str, dict[str, object]] = json.loads(index.read_text())[agent]
+    if status or not index.exists():
+        log = outdir / "wstest.log"
+        raise RuntimeError(f"wstest ended with {status} and {'a' if index.exists() else 'no'} report, see {log}")
+    results: dict[str, dict[str, object]] = json.loads(index.read_text())[AGENT]
     return results
+
+
+def run_fuzzing_server(
+    command: list[str], run_client: Callable[[str], None], patterns: list[str], outdir: Path
+) -> dict[str, dict[str, object]]:
+    """Run the cases that match the patterns; `run_client` takes the URL, has them all run, and the report written."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"ws://127.0.0.1:{port}"
+    specification = _write_specification(outdir, patterns, {"url": url})
+    with (outdir / "wstest.log").open("w") as output:
+        server = subprocess.Popen(
+            [*command, "-m", "fuzzingserver", "-s", str(specification), "-u", "0"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait_until_it_listens(server, port)
+            run_client(url)
+        finally:
+            server.terminate()
+            server.wait(30)
+    return _read_report(outdir, 0)
+
+
+def _wait_until_it_listens(server: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError("the suite's fuzzing server does not listen")
