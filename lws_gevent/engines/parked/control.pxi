@@ -43,6 +43,8 @@ cdef int take_close(Reactor reactor, Socket socket, lws_event *event) except -1:
     if not socket.flags & OWN_CLOSE or socket.engine.own_close_event:
         if socket.code == 0 or socket.flags & OWN_CLOSE:
             socket.code = event.code
+            if socket.rare is not None:
+                socket.rare.reason = None  # that of our own close
             if event.length > 0:
                 rare_of(socket).reason = PyUnicode_DecodeUTF8(
                     <const char *>event.data, <Py_ssize_t>event.length, b"replace"
