@@ -80,6 +80,8 @@ class Socket(EventEmitter):
         self._end_emitted = False
         self._reader: Any = None
         self._writer: Any = None
+        #: Its addresses, when somebody else has the socket.
+        self._names: dict[str, Any] = {}
         #: Called once when the connection has ended, by whoever has it then.
         self._ended: Callable[[], object] | None = None
 
@@ -103,6 +105,8 @@ class Socket(EventEmitter):
         return (self.raw.getpeercert() or {}) if self.encrypted else {}
 
     def _name(self, which: str) -> Any:
+        if self.raw is None:
+            return self._names.get(which)
         try:
             return getattr(self.raw, which)()
         except (OSError, AttributeError):
@@ -379,6 +383,7 @@ class Socket(EventEmitter):
         """The socket of gevent and octets that were put back, for somebody else, who calls `_ended` at the end: this
         object is dead from here on."""
         octets = b"".join(self._unshifted)
+        self._names = {which: self._name(which) for which in ("getpeername", "getsockname")}
         raw, self.raw = self.raw, None
         self._unshifted.clear()
         self.destroyed = True

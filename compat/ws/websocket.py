@@ -33,6 +33,19 @@ _NOT_YET = "WebSocket is not open: readyState 0 (CONNECTING)"
 _ABORTED = "WebSocket was closed before the connection was established"
 
 
+class _Constant:
+    """A number that is an attribute of the class and of every object, and that no object can have otherwise."""
+
+    def __init__(self, value: int) -> None:
+        self._value = value
+
+    def __get__(self, _instance: Any, _owner: Any = None) -> int:
+        return self._value
+
+    def __set__(self, _instance: Any, _value: Any) -> None:
+        raise AttributeError("the states of a WebSocket are constants")
+
+
 class WebSocket(EventTarget):
     """A WebSocket.
 
@@ -46,6 +59,7 @@ class WebSocket(EventTarget):
     """
 
     __slots__ = (
+        "__dict__",  # programs put attributes of their own on it; made when they do
         "_autoPong",
         "_binaryType",
         "_bufferedAmount",
@@ -66,10 +80,10 @@ class WebSocket(EventTarget):
         "_readyState",
     )
 
-    CONNECTING = CONNECTING
-    OPEN = OPEN
-    CLOSING = CLOSING
-    CLOSED = CLOSED
+    CONNECTING = _Constant(CONNECTING)
+    OPEN = _Constant(OPEN)
+    CLOSING = _Constant(CLOSING)
+    CLOSED = _Constant(CLOSED)
 
     def __init__(
         self, address: Any, protocols: Any = None, options: Mapping[str, Any] | None = None, **keywords: Any
