@@ -13,7 +13,8 @@
  *     (or the end) comes on stdin. Pings are answered meanwhile.
  * For all: [--host A] [--path P] [--core N: run on that core] [--concurrency C: handshakes at a time] [--sources A: come
  *     from A addresses 127.0.0.1, 127.0.0.2, ...] [--wait] [--timeout S: fail after so long without progress]
- *     [--deflated FILE: permessage-deflate without context takeover is asked for, and the messages are those of FILE].
+ *     [--deflated FILE: permessage-deflate without context takeover
+ *     is asked for, and the messages are those of FILE] [--tls: TLS 1.3 with one cipher, whoever the server says it is].
  *
  * The file of --deflated: three numbers of 32 bits, lowest octet first (how many messages, octets of each, octets of each when
  * compressed), all messages, all of them compressed. What comes back must be compressed too, and inflate to what was sent; of
@@ -46,6 +47,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef WITH_TLS
+#include <openssl/ssl.h>
+#endif
+
 #include "histogram.h"
 #include "inflate.h"
 #include "wire.h"
@@ -57,6 +62,7 @@ enum mode { ECHO, BROADCAST, CONNECT, IDLE };
 enum state {
     UNUSED,
     CONNECTING, /* the TCP connection is not there yet */
+    SHAKING,    /* the TLS handshake is under way */
     UPGRADING,  /* the request is sent */
     OPEN,
     CLOSING,    /* our close frame is sent */
@@ -81,6 +87,9 @@ struct connection {
     char *head; /* an incomplete response head */
     size_t head_octets;
     uint64_t started;
+#ifdef WITH_TLS
+    SSL *tls;
+#endif
 };
 
 struct answer {
@@ -95,7 +104,7 @@ static struct {
     const char *host, *path, *message, *deflated;
     unsigned connections, in_flight, concurrency, sources;
     size_t size;
-    bool text, wait;
+    bool text, wait, tls;
     int core;
     double warm_up, seconds, timeout;
 } options = {
@@ -150,6 +159,74 @@ static unsigned number_of(const struct connection *c)
 static void lost(const struct connection *c, const char *what)
 {
     fail("connection %u: %s (%s)", number_of(c), what, errno ? strerror(errno) : "end of stream");
+}
+
+/* ---- what moves octets ---- */
+
+static void watch_output(struct connection *c, bool wanted)
+{
+    if (c->watching_output == wanted)
+        return;
+    c->watching_output = wanted;
+    struct epoll_event event = {.events = wanted ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.u32 = number_of(c)};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &event) < 0)
+        fail("epoll_ctl: %s", strerror(errno));
+}
+
+#ifdef WITH_TLS
+static SSL_CTX *tls_context;
+
+static void prepare_tls(void)
+{
+    tls_context = SSL_CTX_new(TLS_client_method());
+    /* One cipher, so that all servers work with the same. */
+    if (!tls_context || !SSL_CTX_set_min_proto_version(tls_context, TLS1_3_VERSION)
+        || !SSL_CTX_set_ciphersuites(tls_context, "TLS_AES_256_GCM_SHA384"))
+        fail("TLS cannot be set up");
+    SSL_CTX_set_mode(tls_context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(tls_context, SSL_MODE_RELEASE_BUFFERS);
+}
+
+/* As the result of send() or recv(), for one of SSL_write, SSL_read and SSL_connect. */
+static ssize_t tls_result(struct connection *c, int result)
+{
+    if (result > 0)
+        return result;
+    switch (SSL_get_error(c->tls, result)) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE: errno = EAGAIN; return -1;
+    case SSL_ERROR_ZERO_RETURN: return 0;
+    default: return errno == ECONNRESET ? -1 : 0;
+    }
+}
+#endif
+
+/* As send(). */
+static ssize_t transmit(struct connection *c, const void *data, size_t length)
+{
+#ifdef WITH_TLS
+    if (c->tls)
+        return tls_result(c, SSL_write(c->tls, data, length < INT32_MAX ? (int)length : INT32_MAX));
+#endif
+    return send(c->fd, data, length, MSG_NOSIGNAL);
+}
+
+/* As recv(); with TLS all that is there, because epoll does not know of what OpenSSL has read already. */
+static ssize_t take(struct connection *c, void *data, size_t length)
+{
+#ifdef WITH_TLS
+    if (c->tls) {
+        size_t total = 0;
+        while (total < length) {
+            ssize_t got = tls_result(c, SSL_read(c->tls, (char *)data + total, (int)(length - total)));
+            if (got <= 0)
+                return total ? (ssize_t)total : got;
+            total += (size_t)got;
+        }
+        return (ssize_t)total;
+    }
+#endif
+    return recv(c->fd, data, length, 0);
 }
 
 /* ---- messages ---- */
@@ -222,6 +299,10 @@ static void build_messages(void)
         fail("no memory for %u messages", slots);
     for (unsigned i = 0; i < slots + options.in_flight; i++) {
         uint8_t *frame = frames + i * frame_length;
+        if (i >= slots) { /* the same octets: what was begun in one copy may go on in the other */
+            memcpy(frame, frames + (i - slots) * frame_length, frame_length);
+            continue;
+        }
         memcpy(frame, header, header_length);
         if (getrandom(frame + header_length - 4, 4, 0) != 4)
             fail("getrandom");
@@ -243,21 +324,11 @@ static size_t control_frame(uint8_t *out, uint8_t opcode, const uint8_t *payload
 
 /* ---- sending ---- */
 
-static void watch_output(struct connection *c, bool wanted)
-{
-    if (c->watching_output == wanted)
-        return;
-    c->watching_output = wanted;
-    struct epoll_event event = {.events = wanted ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.u32 = number_of(c)};
-    if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &event) < 0)
-        fail("epoll_ctl: %s", strerror(errno));
-}
-
 static void send_control(struct connection *c, uint8_t opcode, const uint8_t *payload, size_t length)
 {
     uint8_t frame[MAX_FRAME_HEADER + MAX_CONTROL_PAYLOAD];
     size_t total = control_frame(frame, opcode, payload, length);
-    if (send(c->fd, frame, total, MSG_NOSIGNAL) != (ssize_t)total)
+    if (transmit(c, frame, total) != (ssize_t)total)
         lost(c, "a control frame could not be sent");
 }
 
@@ -266,9 +337,9 @@ static void flush(struct connection *c)
 {
     while (c->unsent) {
         const uint8_t *from = frames + c->sending * frame_length + c->sent_octets;
-        ssize_t sent = send(c->fd, from, c->unsent * frame_length - c->sent_octets, MSG_NOSIGNAL);
-        if (sent < 0) {
-            if (errno != EAGAIN)
+        ssize_t sent = transmit(c, from, c->unsent * frame_length - c->sent_octets);
+        if (sent <= 0) {
+            if (sent == 0 || errno != EAGAIN)
                 lost(c, "send failed");
             watch_output(c, true);
             return;
@@ -305,6 +376,9 @@ static void queue_message(struct connection *c, uint64_t time)
 
 static void release(struct connection *c)
 {
+#ifdef WITH_TLS
+    SSL_free(c->tls);
+#endif
     close(c->fd);
     free(c->head);
     free(c->collected);
@@ -314,13 +388,37 @@ static void release(struct connection *c)
 
 static void send_request(struct connection *c)
 {
-    ssize_t sent = send(c->fd, request, request_length, MSG_NOSIGNAL);
+    ssize_t sent = transmit(c, request, request_length);
     if (sent == (ssize_t)request_length) {
         c->state = UPGRADING;
         watch_output(c, false);
     } else if (sent >= 0 || (errno != EAGAIN && errno != ENOTCONN)) {
         lost(c, "the upgrade request could not be sent");
     }
+}
+
+/* The TCP connection is there: the TLS handshake, if there is to be one, then the request. */
+static void shake_hands(struct connection *c)
+{
+#ifdef WITH_TLS
+    if (options.tls && !c->tls) {
+        c->tls = SSL_new(tls_context);
+        if (!c->tls || !SSL_set_fd(c->tls, c->fd))
+            fail("no memory for TLS");
+        c->state = SHAKING;
+    }
+    if (c->state == SHAKING) {
+        errno = 0;
+        ssize_t result = tls_result(c, SSL_connect(c->tls));
+        if (result <= 0) {
+            if (result == 0 || errno != EAGAIN)
+                lost(c, "the TLS handshake failed");
+            watch_output(c, SSL_want_write(c->tls));
+            return;
+        }
+    }
+#endif
+    send_request(c);
 }
 
 static void open_connection(struct connection *c)
@@ -570,7 +668,7 @@ static void cycle_finished(struct connection *c)
 static void readable(struct connection *c)
 {
     errno = 0;
-    ssize_t received = recv(c->fd, buffer, sizeof buffer, 0);
+    ssize_t received = take(c, buffer, sizeof buffer);
     if (received < 0 && errno == EAGAIN)
         return;
     if (received <= 0) {
@@ -594,6 +692,8 @@ static void readable(struct connection *c)
         if (c->unsent)
             flush(c);
     }
+    if (options.tls && (size_t)received == sizeof buffer)
+        readable(c); /* OpenSSL may have more, which epoll does not know of */
 }
 
 /* ---- the course of a run ---- */
@@ -610,7 +710,11 @@ static void turn(int milliseconds)
             getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &length);
             if ((errno = error))
                 lost(c, "connect failed");
-            send_request(c);
+            shake_hands(c);
+            continue;
+        }
+        if (c->state == SHAKING) {
+            shake_hands(c);
             continue;
         }
         if (events[i].events & EPOLLOUT)
@@ -748,13 +852,14 @@ static void measure(void)
 
 static void parse_options(int argc, char **argv)
 {
-    enum { HOST, PORT, PATH, CONNECTIONS, IN_FLIGHT, SIZE, TEXT, WARM_UP, SECONDS, CORE, CONCURRENCY, SOURCES, WAIT, MESSAGE, TIMEOUT, DEFLATED };
+    enum { HOST, PORT, PATH, CONNECTIONS, IN_FLIGHT, SIZE, TEXT, WARM_UP, SECONDS, CORE, CONCURRENCY, SOURCES, WAIT, MESSAGE, TIMEOUT, DEFLATED, TLS };
     static const struct option names[] = {
         {"host", 1, NULL, HOST}, {"port", 1, NULL, PORT}, {"path", 1, NULL, PATH},
         {"connections", 1, NULL, CONNECTIONS}, {"in-flight", 1, NULL, IN_FLIGHT}, {"size", 1, NULL, SIZE},
         {"text", 0, NULL, TEXT}, {"warm-up", 1, NULL, WARM_UP}, {"seconds", 1, NULL, SECONDS}, {"core", 1, NULL, CORE},
         {"concurrency", 1, NULL, CONCURRENCY}, {"sources", 1, NULL, SOURCES}, {"wait", 0, NULL, WAIT},
-        {"message", 1, NULL, MESSAGE}, {"timeout", 1, NULL, TIMEOUT}, {"deflated", 1, NULL, DEFLATED}, {NULL, 0, NULL, 0},
+        {"message", 1, NULL, MESSAGE}, {"timeout", 1, NULL, TIMEOUT}, {"deflated", 1, NULL, DEFLATED}, {"tls", 0, NULL, TLS},
+        {NULL, 0, NULL, 0},
     };
     int port = 0, option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -775,6 +880,7 @@ static void parse_options(int argc, char **argv)
         case MESSAGE: options.message = optarg; break;
         case TIMEOUT: options.timeout = atof(optarg); break;
         case DEFLATED: options.deflated = optarg; break;
+        case TLS: options.tls = true; break;
         default: exit(2);
         }
     }
@@ -822,6 +928,13 @@ int main(int argc, char **argv)
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+#ifdef WITH_TLS
+    if (options.tls)
+        prepare_tls();
+#else
+    if (options.tls)
+        fail("it was compiled without OpenSSL's headers, so there is no --tls");
+#endif
     build_messages();
     connections = calloc(options.connections, sizeof *connections);
     size_t times = options.mode == BROADCAST ? slots : (size_t)options.connections * slots;

@@ -41,11 +41,36 @@ def build(name: str) -> Path:
     with tempfile.TemporaryDirectory(dir=BUILD) as directory:
         unfinished = Path(directory) / name
         command = [*compiler.split(), "-O2", "-std=gnu11", "-Wall", "-Wextra", "-o", str(unfinished), str(source)]
-        completed = subprocess.run(command, capture_output=True, text=True)
+        with_tls = [*command, "-DWITH_TLS", "-lssl", "-lcrypto"]
+        if name != "load" or subprocess.run(with_tls, capture_output=True).returncode:  # without OpenSSL: no TLS rows
+            completed = subprocess.run(command, capture_output=True, text=True)
+        else:
+            completed = subprocess.CompletedProcess(with_tls, 0, "", "")
         if completed.returncode:
             raise BenchmarkError(f"{' '.join(command)}\n{completed.stderr}")
         unfinished.rename(program)
     return program
+
+
+def certificate() -> list[str]:
+    """The options ``--cert`` and ``--key`` of servers, with a certificate that is made for it once.
+
+    Raises:
+        BenchmarkError: without the command openssl.
+    """
+    cert, key = BUILD / "cert.pem", BUILD / "key.pem"
+    if not (cert.exists() and key.exists()):
+        openssl = shutil.which("openssl")
+        if not openssl:
+            raise BenchmarkError("the command openssl is needed to make a certificate for the TLS rows")
+        BUILD.mkdir(exist_ok=True)
+        kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"]
+        name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        command = [openssl, "req", "-x509", *kind, *name, "-keyout", str(key), "-out", str(cert)]
+        completed = subprocess.run(command, capture_output=True, text=True)
+        if completed.returncode:
+            raise BenchmarkError(completed.stderr)
+    return ["--cert", str(cert), "--key", str(key)]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from enum import Enum
 
@@ -55,6 +56,11 @@ class Row:
     @property
     def connections(self) -> int:
         return int(self.load[self.load.index("--connections") + 1])
+
+    @property
+    def tls(self) -> bool:
+        """Whether the server has to speak TLS."""
+        return "--tls" in self.load
 
 
 def _load(mode: str, connections: int, in_flight: int = 1, size: int = 20, *more: str) -> tuple[str, ...]:
@@ -148,6 +154,17 @@ TABLE = (
         servers=DEFLATE_SERVERS,
     ),
 )
+
+TLS_SERVERS = (OURS, "lws-gevent-greenlet", REFERENCE)
+
+TLS = (
+    Row("tls-1", "TLS: 20 B, 64 connections, 1 in flight", _load("echo", 64, 1, 20, "--tls"), must=0.5),
+    Row("tls-64", "TLS: 20 B, 64 connections, 64 in flight", _load("echo", 64, 64, 20, "--tls"), must=0.4),
+    Row("tls-64k", "TLS: 64 KiB, 16 connections, 4 in flight", _load("echo", 16, 4, 65536, "--tls"), must=0.3),
+    Row("tls-connect", "TLS: connect + handshakes + close", _load("connect", 64, 1, 20, "--tls")),
+    Row("tls-idle", "TLS: idle connection, memory", _load("idle", 4_000, 1, 20, "--tls"), Quantity.MEMORY, must=0.4),
+)
+TABLE = (*TABLE, *(dataclasses.replace(row, servers=TLS_SERVERS) for row in TLS))
 
 CURVE_SERVERS = (OURS, "lws-gevent-greenlet", REFERENCE, "picows", "socketify", "gevent-websocket", LIMIT)
 CURVE_CONNECTIONS = (10, 1_000, 8_000, 15_000)

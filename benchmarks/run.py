@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import blocked, deflated, report
 from benchmarks.measure import cpu_nanoseconds, private_bytes
-from benchmarks.processes import HERE, BenchmarkError, Cores, Load, running_server
+from benchmarks.processes import HERE, BenchmarkError, Cores, Load, certificate, running_server
 from benchmarks.rows import BLOCKED, CURVES, ROWS, TABLE, Quantity, Row
 from benchmarks.servers import DEFAULT_SERVERS, OURS, QUICK_SERVERS, REFERENCE, SERVERS
 
@@ -40,7 +40,7 @@ def measure_memory(row: Row, command: Sequence[str], cores: Cores) -> dict[str, 
     """The private memory of a fresh server per idle connection, in bytes, and what CPU time the idle ones cost."""
     with running_server(command, cores.server) as server:
         # One connection comes and goes first, so that what is made once for all does not count.
-        warm_up = ("echo", "--connections", "1", "--seconds", "0.05", "--warm-up", "0")
+        warm_up = ("echo", "--connections", "1", "--seconds", "0.05", "--warm-up", "0", *(["--tls"] if row.tls else []))
         with Load(server.port, warm_up, cores.load) as load:
             load.ready()
             load.result()
@@ -68,7 +68,7 @@ def measure(row: Row, server_name: str, cores: Cores, seconds: float, warm_up: f
     try:
         if row.mode.deflate:
             deflated.write(Path(row.load[row.load.index("--deflated") + 1]), 1024)
-        command = SERVERS[server_name].command(row.mode)
+        command = [*SERVERS[server_name].command(row.mode), *(certificate() if row.tls else [])]
         if row.quantity is Quantity.MEMORY:
             return measure_memory(row, command, cores)
         return measure_cpu(row, command, cores, seconds, warm_up)
