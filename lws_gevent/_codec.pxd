@@ -1,7 +1,9 @@
 """What other extension modules of the library take from the codec at C speed (the C core itself: _c_core.pxd)."""
 cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from lws_gevent._c_core cimport lws_protocol
 
 
 @cython.final
@@ -22,8 +24,12 @@ cdef class MessageAssembly:
     cdef int append(self, const uint8_t *data, size_t length) except -1
     cdef int commit(self, size_t count) except -1
     cdef object finish(self, bint text)
+    cdef object cut(self, bint text)
     cdef void clear(self) noexcept
     cdef int _resize(self, size_t capacity) except -1
 
 
+cdef size_t piece_window(
+    const lws_protocol *protocol, const uint8_t *data, size_t length, size_t held, size_t size, uint64_t *due
+) noexcept
 cdef uint32_t new_masking_key() except? 0

@@ -18,6 +18,7 @@ _Octets = bytes | bytearray | memoryview
 
 _Event = (
     tuple[Literal["message"], str | bytes, bool]
+    | tuple[Literal["piece"], str | bytes, bool, int]
     | tuple[Literal["ping"], bytes]
     | tuple[Literal["pong"], bytes]
     | tuple[Literal["close"], int, str]
@@ -43,13 +44,19 @@ class Protocol:
         auto_pong: bool = True,
         skip_utf8_validation: bool = False,
         deflate: Deflate | None = None,
+        buffer_size: int | None = None,
     ) -> None:
         """`role`: which end we are. `max_payload`: octets of one message, all its fragments together (None: no
         limit), else error 1009 as soon as a header says so; `max_fragments`: frames of one message (None or 0: no
         limit), else error 1008; `auto_pong`: pings are answered in `data_to_send`; `skip_utf8_validation`: invalid
         text of the peer is not refused but delivered with U+FFFD; `deflate`: permessage-deflate as it was negotiated
         (RFC 7692), this connection's alone. `max_payload` then counts what a message inflates to; what cannot be
-        inflated is error 1007 (1011: memory ran out). It is closed when receiving has ended."""
+        inflated is error 1007 (1011: memory ran out). It is closed when receiving has ended. `buffer_size`: see the
+        property; a connection that is to have one has it from the beginning."""
+
+    buffer_size: int | None
+    """A longer message comes in pieces of at most so many octets (at least 4), and no more than about one piece of it
+    is kept. None: messages come whole. It may be set to None later, in the middle of a message too."""
 
     @property
     def buffered(self) -> int:
@@ -81,7 +88,9 @@ class Protocol:
     def next_event(self) -> _Event | None:
         """Decodes one event; None when more octets are needed.
 
-        `("message", payload, binary)`: a whole message, str or bytes. `("ping", payload)`, `("pong", payload)`.
+        `("message", payload, binary)`: a whole message, str or bytes. With `buffer_size` a longer one comes as
+        `("piece", payload, binary, remaining)`, where `remaining` octets, at least one, are known to follow, and its
+        last piece as a message. Text is cut between characters. `("ping", payload)`, `("pong", payload)`.
         `("close", code, reason)`: the peer's close frame; our answer is in `data_to_send`, if no close frame was
         sent before. `("error", ProtocolError)`: a violation; the close frame that fails the connection is in
         `data_to_send`. After these two the peer's octets are ignored. `("eof",)`: once, after everything before the

@@ -140,12 +140,66 @@ cdef class MessageAssembly:
         Py_DECREF(result)
         return result
 
+    cdef object cut(self, bint text):
+        """What is here as a piece of the message. Of text all whole characters; the octets of one that is not complete stay."""
+        cdef uint8_t tail[3]
+        cdef size_t keep = 0
+        cdef const uint8_t *end
+        cdef object piece
+        if not text:
+            return self.finish(False)
+        if self.length == 0:
+            return ""
+        end = <const uint8_t *>memory_of(self._bytes) + self.length
+        for back in range(1, 4 if self.length > 3 else <int>self.length + 1):
+            if end[-back] >= 0xc0:  # the first octet of a character
+                if back < (2 if end[-back] < 0xe0 else 3 if end[-back] < 0xf0 else 4):
+                    keep = <size_t>back
+                break
+            if end[-back] < 0x80:
+                break
+        if keep:
+            memcpy(tail, end - keep, keep)
+        try:
+            piece = PyUnicode_DecodeUTF8(memory_of(self._bytes), <Py_ssize_t>(self.length - keep), "replace")
+        except:
+            self.clear()
+            raise
+        self.length = 0
+        self.append(tail, keep)
+        return piece
+
     cdef void clear(self) noexcept:
         cdef PyObject *memory = self._bytes
         self._bytes = NULL
         self.length = self._capacity = self._announced = 0
         if memory != NULL:
             Py_DECREF(<object>memory)
+
+
+# --- Pieces -----------------------------------------------------------------------------------------------------------
+
+cdef size_t piece_window(
+    const lws_protocol *protocol, const uint8_t *data, size_t length, size_t held, size_t size, uint64_t *due
+) noexcept:
+    """How many of these octets the protocol may be given, so that what one event adds to the `held` octets of a message is no more
+    than a piece of `size`. 0, and in `due` how many octets are to come: the piece is full and goes first."""
+    cdef lws_frame frame
+    cdef size_t room = size - held if held < size else 0
+    cdef uint64_t payload = protocol.frame_remaining
+    cdef size_t header = 0
+    due[0] = 0
+    if payload == 0:
+        if length == 0 or lws_frame_read_header(data, length, &frame) == 0 or frame.opcode >= LWS_CLOSE:
+            return length
+        header = frame.header_length
+        payload = frame.payload_length
+    if room == 0 and header == 0:
+        due[0] = payload
+        return 0
+    if payload > room:  # of a header by itself, what is wrong with it comes before the piece
+        payload = room
+    return header + <size_t>payload if payload < length - header else length
 
 
 # --- Masking keys -----------------------------------------------------------------------------------------------------
@@ -272,6 +326,11 @@ cdef class Protocol:
     cdef size_t _queued              # octets in _chunk and _queue
     cdef MessageAssembly _message    # the message that arrives in parts
     cdef uint8_t _inflated_utf8      # of the compressed message that is being received
+    cdef size_t _buffer_size         # octets of a piece; 0: messages come whole
+    cdef object _inflation           # gives what the last part of a compressed message inflates to, piece by piece, or None
+    cdef bint _inflation_text, _inflation_last
+    cdef bint _in_pieces             # it had a piece's size from the beginning: inflating is bounded by the piece
+    cdef uint64_t _inflated          # octets of this message so far
     cdef bint _eof, _eof_reported
     # sending
     cdef list _outgoing              # what goes out before _output, or None
@@ -288,7 +347,7 @@ cdef class Protocol:
     cdef readonly str close_reason
 
     def __init__(self, role, *, max_payload, max_fragments=None, auto_pong=True, skip_utf8_validation=False,
-                 deflate=None):
+                 deflate=None, buffer_size=None):
         if role != LWS_SERVER and role != LWS_CLIENT:
             raise ValueError("role must be Role.SERVER or Role.CLIENT")
         if max_payload is not None and max_payload < 0:
@@ -304,6 +363,8 @@ cdef class Protocol:
         self._limits.max_fragments = 0 if max_fragments is None else <uint32_t>min(max_fragments, UINT32_MAX)
         self._limits.validate_utf8 = not skip_utf8_validation
         self._auto_pong = auto_pong
+        self.buffer_size = buffer_size
+        self._in_pieces = buffer_size is not None
         self._pong_index = -1
         self.close_code = 1006
         self.close_reason = ""
@@ -319,6 +380,17 @@ cdef class Protocol:
         """Octets received and not given yet: not decoded, or part of a message that is not complete."""
         cdef size_t parts = 0 if self._message is None else self._message.length
         return self._queued + (self._end - self._begin) + parts
+
+    @property
+    def buffer_size(self):
+        """How many octets a piece of a message has at most; None: messages come whole. From now on, when it is set."""
+        return self._buffer_size or None
+
+    @buffer_size.setter
+    def buffer_size(self, size):
+        if size is not None and not 4 <= size <= PY_SSIZE_T_MAX:
+            raise ValueError("buffer_size must be at least 4")  # octets that the longest character has
+        self._buffer_size = 0 if size is None else <size_t>size
 
     def receive_data(self, data):
         """Queues octets from the peer; never raises for what they are."""
@@ -346,15 +418,29 @@ cdef class Protocol:
         """Decodes one event and returns it as a tuple; None when more octets are needed. See _codec.pyi for the events."""
         cdef lws_event event
         cdef object result
+        cdef size_t available, window
+        cdef uint64_t due
         while not self._receiver.flags & LWS_RECEIVE_ENDED:
+            if self._inflation is not None:
+                result = self._next_inflated()
+                if result is not None:
+                    return result
+                continue
             if self._begin < self._end:
-                self._begin += lws_protocol_receive(&self._receiver, &self._limits, self._buffer + self._begin,
-                                                    self._end - self._begin, &event)
+                available = window = self._end - self._begin
+                if self._buffer_size:
+                    window = piece_window(&self._receiver, self._buffer + self._begin, available, self._held(),
+                                          self._buffer_size, &due)
+                    if window == 0:
+                        return self._cut(self._receiver.opcode == LWS_TEXT, due)
+                self._begin += lws_protocol_receive(&self._receiver, &self._limits, self._buffer + self._begin, window, &event)
                 if event.kind != LWS_EVENT_NONE:
                     result = self._report(&event)
                     if result is not None:
                         return result
                     continue
+                if window < available:
+                    continue  # past the header of an empty fragment
             if self._begin == self._end:
                 self._free_buffer()
             if self._chunk is None:
@@ -383,6 +469,18 @@ cdef class Protocol:
         self._queue = None
         self._chunk = None
         self._message = None
+        self._inflation = None
+
+    cdef size_t _held(self) noexcept:
+        """Octets of a message that are not a full piece yet. What is inflated is cut where that is done."""
+        if self._message is None or self._receiver.flags & LWS_MESSAGE_COMPRESSED:
+            return 0
+        return self._message.length
+
+    cdef object _cut(self, bint text, uint64_t upcoming):
+        """The event for a piece that is not the last one."""
+        cdef object piece = self._message.cut(text)
+        return ("piece", piece, not text, upcoming + self._message.length)
 
     cdef int _end_receiving(self) except -1:
         """After a close frame or an error: nothing more is received, and nothing more will be sent."""
@@ -425,7 +523,7 @@ cdef class Protocol:
     cdef object _receive_long_payload(self):
         """Copies payload out of _chunk to its place in the message and unmasks it there."""
         cdef lws_event event
-        cdef size_t count
+        cdef size_t count, upcoming
         cdef uint8_t *place
         cdef bytes part
         if self._receiver.flags & LWS_MESSAGE_COMPRESSED:
@@ -440,17 +538,20 @@ cdef class Protocol:
             return self._inflate(part, event.opcode == LWS_TEXT, event.first, event.last)
         if self._message is None:
             self._message = MessageAssembly()
-        place = self._message.reserve(_narrowed(self._receiver.frame_remaining))
+        if self._buffer_size and self._message.length >= self._buffer_size:
+            return self._cut(self._receiver.opcode == LWS_TEXT, self._receiver.frame_remaining)
+        upcoming = self._upcoming(self._receiver.frame_remaining)
+        place = self._message.reserve(upcoming)
         count = min(self._message.room(), <size_t>PyBytes_GET_SIZE(self._chunk) - self._offset)
-        if count > self._receiver.frame_remaining:
-            count = <size_t>self._receiver.frame_remaining
+        if count > upcoming:
+            count = upcoming
         memcpy(place, <const uint8_t *>PyBytes_AS_STRING(self._chunk) + self._offset, count)
         lws_protocol_receive(&self._receiver, &self._limits, place, count, &event)
         if event.kind == LWS_EVENT_DATA:
             self._message.commit(count)
         self._advance(count)  # may free a chunk, never runs Python
         if event.kind == LWS_EVENT_DATA:
-            return self._finish_message(event.opcode == LWS_BINARY) if event.last else None
+            return self._added(&event)
         return self._report(&event)
 
     cdef object _report(self, lws_event *event):
@@ -482,13 +583,29 @@ cdef class Protocol:
         try:
             if self._message is None:
                 self._message = MessageAssembly()
-            self._message.reserve(_narrowed(event.length + event.frame_remaining))
+            self._message.reserve(self._upcoming(event.length + event.frame_remaining))
             self._message.append(event.data, event.length)
         except:
             self._receiver.flags |= LWS_RECEIVE_ENDED  # a message must not go on with a hole in it
             self._drop_input()
             raise
-        return self._finish_message(event.opcode == LWS_BINARY) if event.last else None
+        return self._added(event)
+
+    cdef size_t _upcoming(self, uint64_t length) noexcept:
+        """How many of `length` octets to come the message that is being received can take before it is cut."""
+        cdef size_t room
+        if self._buffer_size and self._message.length < self._buffer_size:
+            room = self._buffer_size - self._message.length
+            return room if length > room else <size_t>length
+        return _narrowed(length)
+
+    cdef object _added(self, lws_event *event):
+        """The event, if any, after octets were added to the message that is being received."""
+        if event.last:
+            return self._finish_message(event.opcode == LWS_BINARY)
+        if self._buffer_size and event.frame_remaining and self._message.length >= self._buffer_size:
+            return self._cut(event.opcode == LWS_TEXT, event.frame_remaining)
+        return None
 
     cdef object _inflate(self, bytes part, bint text, bint first, bint last):
         """The event for the next octets of a compressed message; None: it is not complete yet. Runs Python."""
@@ -496,6 +613,8 @@ cdef class Protocol:
         cdef const uint8_t *octets
         cdef size_t length
         cdef object room = None
+        if self._in_pieces:
+            return self._begin_inflation(part, text, first, last)
         if self._limits.max_payload != UINT64_MAX:
             room = self._limits.max_payload - (0 if self._message is None else self._message.length)
         try:
@@ -522,6 +641,64 @@ cdef class Protocol:
             self._end_receiving()
             raise
         return self._finish_message(not text) if last else None
+
+    cdef object _begin_inflation(self, bytes part, bint text, bint first, bint last):
+        """As _inflate(), where no more is inflated than a piece needs."""
+        cdef object room = None
+        cdef size_t size = self._buffer_size if self._buffer_size else INFLATED_AT_ONCE
+        if first:
+            self._inflated = 0
+            self._inflated_utf8 = LWS_UTF8_ACCEPT
+        if self._message is None:
+            self._message = MessageAssembly()
+        if self._limits.max_payload != UINT64_MAX:
+            room = self._limits.max_payload - self._inflated
+        self._inflation_text = text
+        self._inflation_last = last
+        # Behind a cut, as many octets of a text may stay as a character has at most, but one.
+        self._inflation = self._deflate.inflate(part, room, last, size - 3 if text else size)
+        return self._next_inflated()
+
+    cdef object _next_inflated(self):
+        """The event, if any, after some more of a compressed message was inflated. Runs Python."""
+        cdef bytes inflated
+        cdef const uint8_t *octets
+        cdef size_t length, room
+        cdef bint text = self._inflation_text
+        cdef object piece
+        try:
+            inflated = next(self._inflation, None)
+            if inflated is None:
+                self._inflation = None
+                if not self._inflation_last:
+                    return None
+                if text and self._limits.validate_utf8 and self._inflated_utf8 != LWS_UTF8_ACCEPT:
+                    return self._fail(ProtocolError(1007, "a text message ends inside a character"))
+                return self._finish_message(not text)
+            octets = <const uint8_t *>PyBytes_AS_STRING(inflated)
+            length = <size_t>PyBytes_GET_SIZE(inflated)
+            self._inflated += length
+            if text and self._limits.validate_utf8:
+                self._inflated_utf8 = lws_utf8_check(self._inflated_utf8, octets, length)
+                if self._inflated_utf8 == LWS_UTF8_REJECT:
+                    return self._fail(ProtocolError(1007, "a text message is not UTF-8"))
+            if not self._buffer_size or length <= self._buffer_size - min(self._message.length, self._buffer_size):
+                self._message.append(octets, length)
+                return None
+            room = self._buffer_size - min(self._message.length, self._buffer_size)
+            self._message.append(octets, room)
+            piece = self._message.cut(text)
+            self._message.append(octets + room, length - room)
+            return ("piece", piece, not text, self._message.length)
+        except ProtocolError as error:
+            # Another one: the traceback of this one holds what was inflated, for as long as somebody keeps the error.
+            return self._fail(type(error)(error.close_code, error.problem))
+        except Exception:  # MemoryError
+            return self._fail(ProtocolError(1011, "a compressed message could not be inflated"))
+        except:
+            self._receiver.flags |= LWS_RECEIVE_ENDED  # a message must not go on with a hole in it
+            self._end_receiving()
+            raise
 
     cdef object _fail(self, object error):
         """Fails the connection for what the C core cannot see."""

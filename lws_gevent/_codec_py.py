@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import os
 import struct
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from wsproto.frame_protocol import CloseReason, Frame, FrameDecoder, ParseFailed, XorMaskerSimple
@@ -31,6 +32,9 @@ _PONGS_KEPT = 128
 
 #: Below this size, two integers are XORed faster than wsproto's masker translates octets; measured.
 _XOR_AS_INTEGER = 900
+
+#: Octets that are inflated at a time where nothing is cut into pieces.
+_INFLATED_AT_ONCE = 64 * 1024
 
 _NOT_UTF8 = "a text message is not UTF-8"
 _UTF8_DECODER = codecs.getincrementaldecoder("utf-8")
@@ -194,6 +198,7 @@ class Protocol:
 
     __slots__ = (
         "_auto_pong",
+        "_cutting",
         "_decoder",
         "_deflate",
         "_eof",
@@ -206,8 +211,11 @@ class Protocol:
         "_pongs",
         "_receive_ended",
         "_role",
+        "_in_pieces",
+        "_inflated",
         "_utf8",
         "_validate_utf8",
+        "buffer_size",
         "close_code",
         "close_reason",
         "close_received",
@@ -223,13 +231,20 @@ class Protocol:
         auto_pong: bool = True,
         skip_utf8_validation: bool = False,
         deflate: Deflate | None = None,
+        buffer_size: int | None = None,
     ) -> None:
+        if buffer_size is not None and buffer_size < 4:
+            raise ValueError("buffer_size must be at least 4")  # octets that the longest character has
         if (max_payload is not None and max_payload < 0) or (max_fragments is not None and max_fragments < 0):
             raise ValueError("max_payload and max_fragments must not be negative")
         self._role = Role(role)
         self._decoder = _Decoder(self._role, max_payload, max_fragments or None, deflate is not None)
         self._deflate = deflate
         self._auto_pong = auto_pong
+        self.buffer_size = buffer_size
+        self._in_pieces = buffer_size is not None
+        self._cutting: Iterator[tuple[Any, ...]] | None = None  # gives the events of a frame's payload
+        self._inflated = 0  # octets of the compressed message that comes in pieces
         self._validate_utf8 = not skip_utf8_validation
         self._message: bytearray | None = None  # the message that is not complete yet
         self._utf8: codecs.IncrementalDecoder | None = None  # checks it, when it is text
@@ -267,6 +282,11 @@ class Protocol:
         """Decodes the next event; None when there is none before more octets come. See _codec.pyi for the events."""
         while not self._receive_ended:
             try:
+                if self._cutting is not None:
+                    event = next(self._cutting, None)
+                    if event is not None:
+                        return event
+                    self._cutting = None
                 frame = self._decoder.process_buffer()
                 if frame is None:
                     break
@@ -296,7 +316,73 @@ class Protocol:
             return ("pong", payload)
         if opcode == Opcode.CLOSE:
             return self._handle_close(payload)
-        return self._handle_data(payload, frame.frame_finished and frame.message_finished)
+        last = frame.frame_finished and frame.message_finished
+        if self._in_pieces:
+            self._cutting = self._handle_pieces(payload, self._upcoming(), last)
+            return None
+        return self._handle_data(payload, last)
+
+    def _upcoming(self) -> int:
+        """Octets of the frame that is being received that are not here yet."""
+        header = self._decoder.header
+        return 0 if header is None else header.payload_len - self._decoder.payload_consumed
+
+    def _handle_pieces(self, payload: bytes, upcoming: int, last: bool) -> Iterator[tuple[Any, ...]]:
+        """The events of the next octets of a message, of which no more is kept, or inflated, than a piece."""
+        text = self._decoder.message_opcode == Opcode.TEXT
+        compressed = self._decoder.message_compressed
+        if self._message is None:
+            self._message = bytearray()
+            self._utf8 = _UTF8_DECODER() if text and self._validate_utf8 else None
+            self._inflated = 0
+        parts = self._inflate_by_and_by(payload, last) if compressed else iter((payload,))
+        if compressed:
+            upcoming = 0  # nobody knows what it inflates to
+        for part in parts:
+            start = 0
+            while start < len(part):
+                room = len(part) if self.buffer_size is None else self.buffer_size - len(self._message)
+                if room <= 0:
+                    yield self._cut(text, len(part) - start + upcoming)
+                    continue
+                octets = part[start : start + room]
+                start += len(octets)
+                if self._utf8 is not None:
+                    _check_utf8(self._utf8, octets, False)
+                self._message += octets
+        if upcoming and self.buffer_size is not None and len(self._message) >= self.buffer_size:
+            yield self._cut(text, upcoming)
+        if last:
+            if self._utf8 is not None:
+                _check_utf8(self._utf8, b"", True)
+            message = bytes(self._message)
+            self._message = self._utf8 = None
+            self._decoder.end_message()
+            yield ("message", self._text(message) if text else message, not text)
+
+    def _cut(self, text: bool, upcoming: int) -> tuple[Any, ...]:
+        """The event for a piece that is not the last one; of text all whole characters, the octets of one that is not
+        complete stay."""
+        assert self._message is not None
+        octets = bytes(self._message)
+        keep = _incomplete(octets) if text else 0
+        self._message[:] = octets[len(octets) - keep :]
+        octets = octets[: len(octets) - keep]
+        return ("piece", self._text(octets) if text else octets, not text, keep + upcoming)
+
+    def _inflate_by_and_by(self, payload: bytes, last: bool) -> Iterator[bytes]:
+        assert self._deflate is not None
+        limit = self._decoder.max_payload
+        room = None if limit is None else limit - self._inflated
+        pieces = self._deflate.inflate(payload, room, last, self.buffer_size or _INFLATED_AT_ONCE)
+        try:
+            for piece in pieces:
+                self._inflated += len(piece)
+                yield piece
+        except ProtocolError:
+            raise
+        except Exception:  # MemoryError
+            raise ProtocolError(CloseCode.INTERNAL_ERROR, "a compressed message could not be inflated") from None
 
     def _handle_data(self, payload: bytes, last: bool) -> tuple[Any, ...] | None:
         if self._decoder.message_compressed:
@@ -365,7 +451,7 @@ class Protocol:
     def _end_receiving(self) -> None:
         self._receive_ended = True
         self._decoder.buffer.buffer.clear()
-        self._message = self._utf8 = None
+        self._message = self._utf8 = self._cutting = None
         if self._deflate is not None:
             self._deflate.close()  # a close frame was sent, or will be at once: nothing more is compressed either
 
@@ -470,6 +556,17 @@ class Protocol:
         if self.close_sent:
             raise ValueError("nothing may be sent after a close frame")
         return _octets(payload)
+
+
+def _incomplete(octets: bytes) -> int:
+    """How many octets at the end begin a character of UTF-8 and do not end it."""
+    for back in range(1, min(3, len(octets)) + 1):
+        octet = octets[-back]
+        if octet >= 0xC0:
+            return back if back < (2 if octet < 0xE0 else 3 if octet < 0xF0 else 4) else 0
+        if octet < 0x80:
+            return 0
+    return 0
 
 
 def _check_utf8(decoder: codecs.IncrementalDecoder, octets: bytes, last: bool) -> None:

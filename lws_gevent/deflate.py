@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lws_gevent.errors import PayloadTooBig, ProtocolError
@@ -156,44 +157,30 @@ class Deflate:
         no more than 64 KiB of them were inflated. ProtocolError (1007): it is not DEFLATE data, refers to more than the
         agreed window, or ends in the middle. After either the message cannot be continued.
         """
+        pieces = list(self.inflate(data, max_length, fin))
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def inflate(self, data: bytes, max_length: int | None, fin: bool, size: int = _STEP) -> Iterator[bytes]:
+        """As `decompress`, by and by: pieces of at most `size` octets, none of them empty, each inflated when it is
+        asked for. All of them must be taken before the next part of the message; who takes no more of them has done
+        with the message."""
         inflater, self._inflater = self._inflater, None
         if inflater is None:
-            if not len(data):
-                return b""  # for a whole message not what section 7.2.3.6 asks for, but clear enough
+            if not data:
+                return  # for a whole message not what section 7.2.3.6 asks for, but clear enough
             inflater = self._new_inflater(self._history)
             self._last_octet = 0
-        if len(data):
+        if data:
             self._last_octet = data[-1]
         ending = b""
         if fin:
             # What ends as section 7.2.1 says ends with the header of an empty block, 000 and padding, so never with
             # 0xFF. This is the end of a flush, which some senders leave in front of an empty last fragment.
             ending = _LAST_BLOCK if self._last_octet == 0xFF else _ENDING
-        try:
-            payload, inflater = self._inflate(inflater, data, ending, sys.maxsize if max_length is None else max_length)
-        except zlib.error as error:
-            if str(error).startswith("Error -4 "):  # Z_MEM_ERROR
-                raise MemoryError from None
-            raise ProtocolError(1007, "a compressed message is not valid DEFLATE data") from None
-        if not fin:
-            self._inflater = inflater
-        elif not inflater.eof:
-            raise ProtocolError(1007, "a compressed message ends in the middle of a block")
-        if self._history is not None:
-            window = 1 << self._inflate_bits
-            self._history = payload[-window:] if len(payload) >= window else (self._history + payload)[-window:]
-        return payload
-
-    def _new_inflater(self, history: bytes | None) -> Any:
-        if history:
-            return zlib.decompressobj(-self._inflate_bits, zdict=history)
-        return zlib.decompressobj(-self._inflate_bits)
-
-    def _inflate(self, inflater: Any, data: bytes, ending: bytes, room: int) -> tuple[bytes, Any]:
-        """What `data` and `ending` inflate to, at most `room` octets, and the decompressor that goes on from there."""
         # zlib notices a distance that leaves the window where the window lies in what an earlier step has made; hence
         # small steps for small windows.
-        step = _STEP if self._inflate_bits == _MAX_WINDOW_BITS else 1 << self._inflate_bits
+        step = min(size, _STEP if self._inflate_bits == _MAX_WINDOW_BITS else 1 << self._inflate_bits)
+        room = sys.maxsize if max_length is None else max_length
         octets = data + ending
         length = taken = len(octets)  # `taken`: of the octets, `rest` included
         view: Any = None
@@ -205,13 +192,22 @@ class Deflate:
         if inflater.eof and length:
             inflater = self._new_inflater(None)
         renewals = _FREE_RENEWALS + length // _OCTETS_PER_RENEWAL
-        pieces: list[bytes] = []
         while True:
             wanted = min(step, room + 1)
-            piece = inflater.decompress(rest, wanted)
+            try:
+                piece = inflater.decompress(rest, wanted)
+            except zlib.error as error:
+                if str(error).startswith("Error -4 "):  # Z_MEM_ERROR
+                    raise MemoryError from None
+                raise ProtocolError(1007, "a compressed message is not valid DEFLATE data") from None
             room -= len(piece)
             if room < 0:
                 raise PayloadTooBig()
+            if piece:
+                if self._history is not None:
+                    window = 1 << self._inflate_bits
+                    self._history = piece[-window:] if len(piece) >= window else (self._history + piece)[-window:]
+                yield piece
             rest = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
             consumed = taken - len(rest)
             if inflater.eof:  # by our last block, or by one of the peer's, who has left out what it should add then
@@ -220,7 +216,6 @@ class Deflate:
                 done = consumed == length and len(piece) < wanted
             if done:
                 break
-            pieces.append(piece)
             if not rest and taken < length:
                 rest = view[taken : taken + step]
                 taken += len(rest)
@@ -229,10 +224,15 @@ class Deflate:
                 if renewals < 0:
                     raise ProtocolError(1008, "a compressed message has too many final blocks")
                 inflater = self._new_inflater(None)
-        if not pieces:
-            return piece, inflater
-        pieces.append(piece)
-        return b"".join(pieces), inflater
+        if not fin:
+            self._inflater = inflater
+        elif not inflater.eof:
+            raise ProtocolError(1007, "a compressed message ends in the middle of a block")
+
+    def _new_inflater(self, history: bytes | None) -> Any:
+        if history:
+            return zlib.decompressobj(-self._inflate_bits, zdict=history)
+        return zlib.decompressobj(-self._inflate_bits)
 
     def close(self) -> None:
         """Lets go of what is kept between messages and within one."""

@@ -44,9 +44,6 @@ _Check = Callable[[str, Any], Any]
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
-#: Options that api.md promises and a later version brings; asking for one must not be taken for a slip of the pen.
-_LATER = frozenset({"buffer_size"})
-
 
 def _wrong_type(name: str, expected: str, value: object) -> TypeError:
     return TypeError(f"option {name!r} must be {expected}, not {type(value).__name__}")
@@ -227,6 +224,7 @@ class ServerOptions(TypedDict, total=False):
     max_header_size: int
     max_body_size: int
     max_payload: int | None
+    buffer_size: int | None
     max_fragments: int | None
     max_backpressure: int | None
     backpressure: Literal["block", "drop", "close"]
@@ -272,6 +270,8 @@ class Settings:
     max_header_size: int = _option(16 * 1024, check_integer(128, 2**18 - 1))
     max_body_size: int = _option(1024 * 1024, check_integer(0))
     max_payload: int | None = _option(16 * 1024 * 1024, check_integer(1, 2**63 - 1, none=True))
+    # A character has up to four octets, and is never cut.
+    buffer_size: int | None = _option(None, check_integer(4, 2**62, none=True))
     max_fragments: int | None = _option(None, check_integer(1, 2**31 - 1, none=True))
     # Back-pressure.
     max_backpressure: int | None = _option(1024 * 1024, check_integer(0, 2**63 - 1, none=True))
@@ -318,8 +318,6 @@ class Settings:
     def from_options(cls, options: Mapping[str, Any]) -> Settings:
         """The settings for keyword arguments in snake_case. TypeError for a name that is no option."""
         for name in options:
-            if name in _LATER:
-                raise TypeError(f"option {name!r} is not supported by this version of lws_gevent")
             if name not in _names:
                 raise TypeError(f"unknown option {name!r}: known are {', '.join(sorted(_names))}")
         return cls(**options)
@@ -349,7 +347,7 @@ def _portable_name(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-_portable = {_portable_name(name): name for name in _names | _LATER}
+_portable = {_portable_name(name): name for name in _names}
 
 
 def from_portable(options: Mapping[str, Any]) -> dict[str, Any]:

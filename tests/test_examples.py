@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 import urllib.error
@@ -147,6 +148,14 @@ def connect_or_not(address: str) -> Any:
         return connect(address)
     except OSError:
         return None
+
+
+def test_large_messages() -> None:
+    with example("large_messages.py") as address, connect(address) as client:
+        for message, pieces in ((bytes(1_000_000), 16), ("small", 1), ("\u20ac" * 100_000, 5)):
+            client.send(message)
+            octets = message.encode() if isinstance(message, str) else message
+            assert client.recv(10) == f"{hashlib.sha256(octets).hexdigest()} in {pieces} pieces"
 
 
 def test_blocking_style() -> None:

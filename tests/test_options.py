@@ -30,6 +30,8 @@ def test_type_checkers_are_told_of_every_option() -> None:
     [
         ("prot", 1, TypeError),
         ("workers", 0, ValueError),
+        ("buffer_size", 3, ValueError),
+        ("buffer_size", "4", TypeError),
         ("port", "80", TypeError),
         ("port", True, TypeError),
         ("port", -1, ValueError),

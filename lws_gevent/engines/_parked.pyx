@@ -26,7 +26,7 @@ from lws_gevent._c_core cimport (
     lws_frame_write_header, lws_limits, lws_mask, lws_protocol, lws_protocol_init, lws_protocol_receive, lws_request, lws_request_check_upgrade,
     lws_request_find_end, lws_request_parse, lws_utf8_check,
 )
-from lws_gevent._codec cimport MessageAssembly, new_masking_key
+from lws_gevent._codec cimport MessageAssembly, piece_window, new_masking_key
 from lws_gevent.engines._linux cimport *
 from lws_gevent.engines._output cimport (
     CHUNK_MINIMUM, Chunk, Output, message_init, output_clear, output_copy, output_discard, output_init, output_reference,

@@ -43,6 +43,7 @@ class ConnectionBase(Socket):
 
     __slots__ = (
         "_ahead",
+        "_begun",
         "_cause",
         "_claimer",
         "_closing_since",
@@ -137,6 +138,7 @@ class ConnectionBase(Socket):
         self._paused = False
         self._inbox: Inbox | None = None
         self._claimer: Any = None
+        self._begun: list[Any] = []  # pieces of a message that is to be had whole by recv()
         # The greenlet.
         self._parked = False  # it waits to be switched to
         self._idle = False  # it waits, and nothing is left to do

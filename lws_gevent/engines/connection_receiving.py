@@ -78,12 +78,13 @@ class ReceivingConnection(SendingConnection):
             inbox.end(*self._ended())
             return inbox
         self._claimer = getcurrent()
+        self._protocol.buffer_size = None
         others: deque[tuple[Any, ...]] = deque()
         for event in self._events:
-            if event[0] != "message":
+            if event[0] not in ("message", "piece"):
                 others.append(event)
             elif not self._deaf:
-                inbox.put(event[1])
+                self._put(event)
         self._events = others
         if self._sock is not None:
             self._decode_ahead()
@@ -91,6 +92,19 @@ class ReceivingConnection(SendingConnection):
             inbox.end(*self._ended())
         self._wake()
         return inbox
+
+    def _put(self, event: tuple[Any, ...]) -> None:
+        """A message for the inbox, or a piece of one; what a handler has got of it already is not in it."""
+        assert self._inbox is not None
+        if event[0] == "piece":
+            self._begun.append(event[1])
+            return
+        message = event[1]
+        if self._begun:
+            self._begun.append(message)
+            message = ("" if isinstance(message, str) else b"").join(self._begun)
+            self._begun = []
+        self._inbox.put(message)
 
     def _on_low_water(self) -> None:
         if self._sock is not None:
@@ -180,7 +194,7 @@ class ReceivingConnection(SendingConnection):
             elif self._inbox is not None:
                 if self._inbox.size > INBOX_LIMIT:
                     break
-            elif len(self._events) >= AHEAD_EVENTS:
+            elif len(self._events) >= AHEAD_EVENTS or self._pieces_wait():
                 break
             event = next_event()
             if event is None:
@@ -190,6 +204,13 @@ class ReceivingConnection(SendingConnection):
             self._schedule_hub_turn()
         self._flush()
         self._regulate_reading()
+
+    def _pieces_wait(self) -> bool:
+        """Whether there are pieces enough: little that was received may inflate to very many of them."""
+        size = self._protocol.buffer_size
+        return bool(
+            size and self._events and self._events[-1][0] == "piece" and len(self._events) * size > _AHEAD_OCTETS
+        )
 
     def _on_hub_turn(self) -> None:
         """In the hub: the greenlet has blocked in a handler (else it would have cancelled this). What was sent before
@@ -204,12 +225,13 @@ class ReceivingConnection(SendingConnection):
     def _note(self, event: tuple[Any, ...]) -> None:
         """What an event means for the connection; it is kept for the greenlet when a handler wants it. No user code."""
         kind = event[0]
-        if kind == "message":
-            self._engine.messages_received += 1
+        if kind in ("message", "piece"):
+            if kind == "message":
+                self._engine.messages_received += 1
             if self._deaf:
                 return
             if self._inbox is not None:
-                self._inbox.put(event[1])
+                self._put(event)
             else:
                 self._events.append(event)
         elif kind in ("ping", "pong"):

@@ -236,6 +236,7 @@ class GreenletSocket(EndingConnection):
             auto_pong=settings.auto_pong,
             skip_utf8_validation=settings.skip_utf8_validation,
             deflate=self._deflate,
+            buffer_size=settings.buffer_size,
         )
         self._state = OPEN
         self._opened_at = self._received_at = self._pinged_at = time.monotonic()
@@ -291,7 +292,7 @@ class GreenletSocket(EndingConnection):
                 self._connected()
                 continue
             self._schedule_hub_turn()
-            if kind == "message":
+            if kind in ("message", "piece"):
                 if not self._deliver_message(event):
                     continue
                 octets += len(event[1])
@@ -309,13 +310,13 @@ class GreenletSocket(EndingConnection):
         if self._deaf:
             return False
         if self._inbox is not None:
-            self._inbox.put(event[1])
+            self._put(event)
             return False
         if self._sock is None:
             # The end of the connection ends a pause, and what nobody has asked for can still be fetched by recv().
             if not self.context.has_listeners("message"):
                 self._inbox = Inbox(_nothing)
-                self._inbox.put(event[1])
+                self._put(event)
                 return False
         elif self._paused or not self.context.has_listeners("message"):
             self._events.appendleft(event)
@@ -324,7 +325,7 @@ class GreenletSocket(EndingConnection):
             self._park(idle=False)
             self._engine.release(self)
             return False
-        self.context.deliver("message", self, self, event[1], event[2], 0)
+        self.context.deliver("message", self, self, event[1], event[2], event[3] if event[0] == "piece" else 0)
         return True
 
     def _finish(self, opened: bool) -> None:

@@ -56,6 +56,7 @@ cdef inline int forget_deflate(Socket socket) except -1:
         socket.rare.agreed = None
         socket.rare.deflate = None
         socket.rare.inflating = None
+        socket.rare.inflation = None
     return 0
 
 
@@ -79,6 +80,8 @@ cdef int take_compressed(
     cdef bint validate = opcode == LWS_TEXT and limits_of(socket).validate_utf8
     if rare is None or rare.agreed is None:
         return 1  # it has ended
+    if socket.engine.buffer_size:
+        return begin_inflation(socket, part, opcode, first, last)
     before = 0 if rare.assembly is None else rare.assembly.length
     room = None if limit == UINT64_MAX else <object>(limit - before)
     try:
@@ -122,6 +125,78 @@ cdef int take_compressed(
     inflated = None
     deflate = None
     deliver_message(reactor, turn, socket, message, opcode == LWS_BINARY)
+    return may_go_on(reactor, turn, socket)
+
+
+cdef int begin_inflation(Socket socket, bytes part, uint8_t opcode, bint first, bint last) except -1:
+    """As take_compressed where messages come in pieces: `take_inflated` then inflates no more at a time than a piece needs."""
+    cdef Rare rare = socket.rare
+    cdef uint64_t limit = limits_of(socket).max_payload
+    cdef size_t size = socket.engine.buffer_size
+    if first:
+        rare.inflated = 0
+        rare.inflated_utf8 = LWS_UTF8_ACCEPT
+    if rare.inflating is None:
+        # Between its pieces a message needs something of its own.
+        rare.inflating = deflate_of(socket) if rare.agreed.deflate is None else new_deflate(socket, rare.agreed)
+    if rare.assembly is None:
+        rare.assembly = MessageAssembly.__new__(MessageAssembly)
+    room = None if limit == UINT64_MAX else <object>(limit - rare.inflated)
+    rare.inflation_opcode = opcode
+    rare.inflation_last = last
+    # Behind a cut, as many octets of a text may stay as a character has at most, but one.
+    rare.inflation = rare.inflating.inflate(part, room, last, size - 3 if opcode == LWS_TEXT else size)
+    return 1
+
+
+cdef int take_inflated(Reactor reactor, Turn turn, Socket socket) except -1:
+    """Inflates some more, and delivers a piece when there is one. 1 and 0 as `take_compressed`."""
+    cdef Rare rare = socket.rare
+    cdef const uint8_t *octets
+    cdef size_t length
+    cdef size_t room
+    cdef bint text = rare.inflation_opcode == LWS_TEXT
+    cdef bint validate = text and limits_of(socket).validate_utf8
+    try:
+        inflated = next(rare.inflation, None)
+    except ProtocolError as error:
+        rare.inflation = None
+        return fail_compressed(reactor, socket, type(error)(error.close_code, error.problem))
+    except Exception:  # MemoryError
+        rare.inflation = None
+        return fail_compressed(reactor, socket, ProtocolError(1011, "a compressed message could not be inflated"))
+    if socket.rare is not rare or rare.agreed is None or rare.assembly is None:
+        return 1
+    if inflated is None:
+        rare.inflation = None
+        if not rare.inflation_last:
+            return 1
+        rare.inflating = None
+        if validate and rare.inflated_utf8 != LWS_UTF8_ACCEPT:
+            return fail_compressed(reactor, socket, ProtocolError(1007, "a text message ends inside a character"))
+        message = rare.assembly.finish(text)
+        rare.assembly = None
+        deliver_message(reactor, turn, socket, message, not text)
+        return may_go_on(reactor, turn, socket)
+    octets = <const uint8_t *>PyBytes_AS_STRING(inflated)
+    length = <size_t>PyBytes_GET_SIZE(inflated)
+    rare.inflated = rare.inflated + length
+    if validate:
+        rare.inflated_utf8 = lws_utf8_check(rare.inflated_utf8, octets, length)
+        if rare.inflated_utf8 == LWS_UTF8_REJECT:
+            rare.inflation = None
+            return fail_compressed(reactor, socket, ProtocolError(1007, "a text message is not UTF-8"))
+    turn.octets -= min(length, turn.octets)
+    reactor.round_octets += length
+    room = room_of_piece(socket, rare)
+    if length <= room or not comes_in_pieces(socket):
+        rare.assembly.append(octets, length)
+        return may_go_on(reactor, turn, socket)
+    rare.assembly.append(octets, room)
+    message = rare.assembly.cut(text)
+    rare.assembly.append(octets + room, length - room)
+    inflated = None
+    deliver_message(reactor, turn, socket, message, not text, rare.assembly.length)
     return may_go_on(reactor, turn, socket)
 
 

@@ -49,6 +49,7 @@ cdef class ParkedEngine:
     cdef bint own_close_event
     cdef int policy
     cdef size_t max_backpressure
+    cdef size_t buffer_size      # octets of a piece; 0: messages come whole
     cdef size_t max_header_size
     cdef size_t max_body_size
     cdef double send_timeout
@@ -100,6 +101,7 @@ cdef class ParkedEngine:
         self.own_close_event = settings.own_close_event
         self.policy = {"block": POLICY_BLOCK, "drop": POLICY_DROP, "close": POLICY_CLOSE}[settings.backpressure]
         self.max_backpressure = SIZE_MAX if settings.max_backpressure is None else settings.max_backpressure
+        self.buffer_size = settings.buffer_size or 0
         self.max_header_size = min(settings.max_header_size, BUFFER_SIZE - 1)
         self.max_body_size = settings.max_body_size
         self.send_timeout = settings.send_timeout or 0

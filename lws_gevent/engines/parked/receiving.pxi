@@ -45,6 +45,26 @@ cdef bint wants_to_read(Socket socket, bint by_owner):
     return True
 
 
+cdef inline bint comes_in_pieces(Socket socket):
+    """Whether a long message is delivered in pieces: not to who reads in blocking style, nor while nobody listens."""
+    return socket.engine.buffer_size > 0 and socket.engine.has_message and not socket.flags & CLAIMED
+
+
+cdef inline size_t room_of_piece(Socket socket, Rare rare):
+    """Octets that the piece which is being put together still takes."""
+    cdef size_t size = socket.engine.buffer_size
+    if rare is None or rare.assembly is None:
+        return size
+    return size - rare.assembly.length if rare.assembly.length < size else 0
+
+
+cdef int deliver_piece(Reactor reactor, Turn turn, Socket socket, bint text, uint64_t upcoming) except -1:
+    """A piece that is not the last one of its message."""
+    cdef MessageAssembly assembly = socket.rare.assembly
+    message = assembly.cut(text)
+    return deliver_message(reactor, turn, socket, message, not text, upcoming + assembly.length)
+
+
 cdef int claim_buffer(Reactor reactor, Socket socket) except -1:
     """Makes the shared buffer this connection's. What another, whose handler is blocked, has not consumed moves into memory of
     that connection's own (rule 5)."""
@@ -98,7 +118,7 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
         rare = socket.rare
         if (
             rare is not None and rare.assembly is not None and socket.protocol.frame_remaining >= DIRECT_MINIMUM
-            and not socket.protocol.flags & LWS_MESSAGE_COMPRESSED
+            and not socket.protocol.flags & LWS_MESSAGE_COMPRESSED and not comes_in_pieces(socket)
             and rare.pending_end == 0 and (reactor.buffer_owner is not socket or reactor.position == reactor.end)
         ):
             keep_rest(reactor, socket)
@@ -190,10 +210,24 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
     cdef uint8_t *data
     cdef size_t length
     cdef size_t consumed
+    cdef size_t window
+    cdef uint64_t due
     cdef bint shared
+    cdef bint in_pieces
     cdef Rare rare
     while True:
         rare = socket.rare
+        if rare is not None and rare.inflation is not None:
+            if not is_deliverable(socket) and not is_inert(socket):
+                keep_rest(reactor, socket)
+                return 0
+            if turn.calls == 0:
+                keep_rest(reactor, socket)
+                push_ready(reactor, socket)
+                return 0
+            if not take_inflated(reactor, turn, socket):
+                return 0
+            continue
         shared = reactor.buffer_owner is socket and reactor.position < reactor.end
         if shared:
             data = reactor.buffer + reactor.position
@@ -225,7 +259,18 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
         if socket.flags & CLAIMED and socket.rare.inbox.size >= INBOX_LIMIT:
             keep_rest(reactor, socket)
             return 0
-        consumed = lws_protocol_receive(&socket.protocol, limits_of(socket), data, length, &event)
+        window = length
+        in_pieces = comes_in_pieces(socket)
+        if in_pieces:
+            window = piece_window(
+                &socket.protocol, data, length,
+                0 if rare is None or rare.assembly is None or socket.protocol.flags & LWS_MESSAGE_COMPRESSED else rare.assembly.length,
+                socket.engine.buffer_size, &due,
+            )
+            if window == 0:
+                deliver_piece(reactor, turn, socket, socket.protocol.opcode == LWS_TEXT, due)
+                continue
+        consumed = lws_protocol_receive(&socket.protocol, limits_of(socket), data, window, &event)
         if event.kind == LWS_EVENT_DATA:
             if event.compressed:
                 part = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length)
@@ -249,8 +294,12 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
                     deliver_message(reactor, 
                         turn, socket, finish_message(reactor, socket, &event), event.opcode == LWS_BINARY
                     )
+                elif in_pieces and event.frame_remaining > 0 and room_of_piece(socket, socket.rare) == 0:
+                    deliver_piece(reactor, turn, socket, event.opcode == LWS_TEXT, event.frame_remaining)
         elif event.kind == LWS_EVENT_NONE:
             consume_octets(reactor, socket, shared, consumed)
+            if window < length:
+                continue  # past the header of a fragment
             return 1
         elif event.kind == LWS_EVENT_CLOSE:
             take_close(reactor, socket, &event)
@@ -276,12 +325,17 @@ cdef int consume_octets(Reactor reactor, Socket socket, bint shared, size_t coun
 cdef int take_part(Reactor reactor, Socket socket, lws_event *event) except -1:
     """Keeps a part of a message in memory of the right size."""
     cdef Rare rare = rare_of(socket)
+    cdef uint64_t upcoming = event.length + event.frame_remaining
+    cdef size_t room
     if rare.assembly is None:
         rare.assembly = MessageAssembly.__new__(MessageAssembly)
-        if event.fin and event.length + event.frame_remaining >= SPARE_MINIMUM and event.opcode == LWS_BINARY:
+        if not comes_in_pieces(socket) and event.fin and event.length + event.frame_remaining >= SPARE_MINIMUM and event.opcode == LWS_BINARY:
             use_spare(reactor, rare.assembly, event.length + event.frame_remaining)
     if event.length > 0:
-        rare.assembly.reserve(event.length + event.frame_remaining)
+        if comes_in_pieces(socket):
+            room = room_of_piece(socket, rare)
+            upcoming = min(upcoming, room)
+        rare.assembly.reserve(upcoming)
         rare.assembly.append(event.data, event.length)
     return 0
 

@@ -49,7 +49,9 @@ cdef int settle(Reactor reactor, Turn turn, Socket socket) except -1:
         if rare is not None and rare.events is not None:
             deliver_events(reactor, turn, socket)
             continue
-        if rare is not None and socket.state == CLOSED and (rare.pending_end > 0 or rare.assembly is not None):
+        if rare is not None and socket.state == CLOSED and (
+            rare.pending_end > 0 or rare.assembly is not None or rare.inflation is not None
+        ):
             if decode(reactor, turn, socket) and socket.rare is not None:
                 pending_free(socket.rare)  # part of a frame whose rest will never come
                 socket.rare.assembly = None
@@ -149,11 +151,15 @@ cdef int deliver_later(Reactor reactor, Socket socket, str name, tuple arguments
 cdef object NOTHING_REMAINS = 0
 
 
-cdef int deliver_message(Reactor reactor, Turn turn, Socket socket, object message, bint binary) except -1:
+cdef int deliver_message(
+    Reactor reactor, Turn turn, Socket socket, object message, bint binary, object remaining=NOTHING_REMAINS
+) except -1:
+    """A whole message, or a piece of one behind which `remaining` octets are known to come."""
     cdef ParkedEngine engine = socket.engine
     cdef PyObject *arguments[4]
     cdef object kind
-    engine.messages_received += 1
+    if remaining is NOTHING_REMAINS:
+        engine.messages_received += 1
     if socket.flags & (CLAIMED | OWN_CLOSE | FAILED):
         if socket.flags & CLAIMED and not socket.flags & FAILED:
             socket.rare.inbox.put(message)
@@ -166,7 +172,7 @@ cdef int deliver_message(Reactor reactor, Turn turn, Socket socket, object messa
                 socket.rare.low_water.socket = None
             socket.rare.inbox.put(message)
             return 0
-        deliver(reactor, turn, socket, "message", (message, binary, 0))
+        deliver(reactor, turn, socket, "message", (message, binary, remaining))
         return 0
     turn.event = "message"
     if reactor.current is not turn:
@@ -175,7 +181,7 @@ cdef int deliver_message(Reactor reactor, Turn turn, Socket socket, object messa
     arguments[0] = <PyObject *>socket
     arguments[1] = <PyObject *>message
     arguments[2] = <PyObject *>kind
-    arguments[3] = <PyObject *>NOTHING_REMAINS
+    arguments[3] = <PyObject *>remaining
     try:
         PyObject_Vectorcall(engine.message_function, arguments, engine.message_arity, NULL)
     except BaseException as error:

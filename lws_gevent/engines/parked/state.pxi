@@ -118,6 +118,10 @@ cdef class Rare:
     cdef Agreed agreed       # on compression; None: nothing, or the connection has ended
     cdef object deflate      # for whole messages; None: not needed yet
     cdef object inflating    # for the compressed message that has come in part
+    cdef object inflation    # with buffer_size: gives what a part of it inflates to, piece by piece; None: it is all taken
+    cdef uint64_t inflated   # octets of this message so far, with buffer_size
+    cdef uint8_t inflation_opcode
+    cdef bint inflation_last
     cdef object inbox
     cdef LowWater low_water  # of the inbox
     cdef object waiting      # greenlets blocked in send
