@@ -81,9 +81,12 @@ class Endpoint:
     ) -> bool:
         """Sends a message; True: accepted, False: dropped by the policy ``backpressure="drop"``.
 
-        `binary` None: by type, `str` is text. Text in octets must be UTF-8. While more than ``max_backpressure`` octets
-        wait, the policy decides: ``"block"`` waits for room before the message is queued, so that a Timeout or a kill
-        meanwhile means "not sent". Never blocks in the hub. Frames of several greenlets never interleave.
+        `binary` None: by type, `str` is text. Text in octets must be UTF-8. `compress`: whether it is compressed, where
+        that was agreed on; None: when it has as many octets as the ``threshold`` of ``per_message_deflate``.
+
+        While more than ``max_backpressure`` octets wait, the policy decides: ``"block"`` waits for room before the
+        message is queued, so that a Timeout or a kill meanwhile means "not sent". Never blocks in the hub. Frames of
+        several greenlets never interleave.
 
         ConnectionClosed: it has ended; LwsError: it is not open yet; BackpressureExceeded: no room, and this is the
         hub; ValueError: no UTF-8, or a fragmented message is open; TypeError: neither str nor bytes-like.
