@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from certificates import certificates
 from drive import CLIENTS, HERE, chromium, node_client, observe, python_client
 from helpers import Stack, environment
 from tools import Process, listening, lws_gevent, need_program
@@ -65,6 +66,10 @@ ALL = {
 }
 
 
+#: Those that talk over TLS too, and trust the authority of the tests.
+OVER_TLS = ("node-ws", "chromium", "websockets", "aiohttp")
+
+
 class Seen(NamedTuple):
     """What one run of a client gave."""
 
@@ -78,37 +83,46 @@ def runs() -> dict[tuple[str, Stack], Seen]:
     return {}
 
 
-def run(name: str, stack: Stack) -> Seen:
+def run(name: str, stack: Stack, tls: bool) -> Seen:
     """Run one client against a server of this stack."""
     arguments = ALL[name].command()
-    options = json.dumps({"engine": stack.engine})
+    options = json.dumps({"engine": stack.engine, **({"ssl": certificates().options} if tls else {})})
+    authority = str(certificates().ca) if tls else None
+    files = ("--cert", certificates().cert, "--key", certificates().key) if tls else ()
     with Process([sys.executable, str(HERE / "server.py"), options], environment(stack)) as server:
-        url = f"ws://127.0.0.1:{server.line()}"
+        url = f"{'wss://localhost' if tls else 'ws://127.0.0.1'}:{server.line()}"
         if name == "chromium":
-            with lws_gevent("echo", "--port", "0", stack=stack) as page:
+            with lws_gevent("echo", "--port", "0", *files, stack=stack) as page:
                 host, port = listening(page)
-                by_client = observe([*arguments, url, f"http://{host}:{port}/", chromium()])
+                page_url = f"{'https' if tls else 'http'}://{'localhost' if tls else host}:{port}/"
+                by_client = observe([*arguments, url, page_url, chromium()], authority)
         else:
-            by_client = observe([*arguments, url])
+            by_client = observe([*arguments, url], authority)
         closes = [json.loads(server.line())]
         while closes[-1]["path"] != "/closed-by-client":
             closes.append(json.loads(server.line()))
     return Seen(by_client, closes)
 
 
-@pytest.fixture(params=ALL)
-def name(request: pytest.FixtureRequest) -> str:
-    """A client by name."""
-    client: str = request.param
-    return client
+@pytest.fixture(params=[*ALL, *(f"{name}-tls" for name in OVER_TLS)])
+def variant(request: pytest.FixtureRequest) -> str:
+    """A client by name, with "-tls" behind it when it talks over TLS."""
+    chosen: str = request.param
+    return chosen
 
 
 @pytest.fixture
-def seen(name: str, stack: Stack, runs: dict[tuple[str, Stack], Seen]) -> Iterator[Seen]:
+def name(variant: str) -> str:
+    """The client of this variant."""
+    return variant.removesuffix("-tls")
+
+
+@pytest.fixture
+def seen(variant: str, name: str, stack: Stack, runs: dict[tuple[str, Stack], Seen]) -> Iterator[Seen]:
     """What this client saw on this stack."""
-    if (name, stack) not in runs:
-        runs[name, stack] = run(name, stack)
-    yield runs[name, stack]
+    if (variant, stack) not in runs:
+        runs[variant, stack] = run(name, stack, variant.endswith("-tls"))
+    yield runs[variant, stack]
 
 
 @pytest.mark.parametrize("scenario", EXPECTED)
@@ -123,7 +137,7 @@ def test_the_server_sees_the_close_of_a_client(seen: Seen) -> None:
     assert seen.closes[-1] == {"path": "/closed-by-client", "code": 4002, "reason": "see you €"}
 
 
-@pytest.mark.parametrize("name", ["chromium"], indirect=True)
+@pytest.mark.parametrize("variant", ["chromium", "chromium-tls"], indirect=True)
 def test_the_page_of_the_command_shows_what_comes_back(seen: Seen) -> None:
     hello, markup = "hello", "<b>café</b>"
     assert seen.by_client["page"] == [["sent", hello], ["received", hello], ["sent", markup], ["received", markup]]
