@@ -17,17 +17,14 @@ import gevent
 from gevent.event import Event
 
 import lws_gevent
-from lws_gevent import codec, deflate, engines
+from lws_gevent import cli_bench, cli_connect, codec, deflate, engines
 from lws_gevent._version import __version__
+from lws_gevent.cli_client import CommandError
 from lws_gevent.cli_page import page
 from lws_gevent.workers import Supervisor
 
 PROGRAM = "lws-gevent"
 EXIT_USAGE = 2
-
-
-class CommandError(Exception):
-    """What the user asked for cannot be done; the text is the one line that says why."""
 
 
 # --- the servers -----------------------------------------------------------------------------------------------------
@@ -238,6 +235,14 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         _add_server_arguments(command)
         command.set_defaults(run=lambda arguments, name=name, register=register: serve(name, register, arguments))
+    clients = (
+        ("connect", cli_connect, "a client in the terminal: lines are sent, messages are shown"),
+        ("bench", cli_bench, "load on an echo server: throughput and latencies"),
+    )
+    for name, module, summary in clients:
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return parser
 
 

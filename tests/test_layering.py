@@ -69,6 +69,9 @@ ROWS: tuple[tuple[int, str], ...] = (
     (4, "lws_gevent.wsgi_websocket"),
     (4, "lws_gevent.wsgi"),
     (4, "lws_gevent.cli_page"),
+    (4, "lws_gevent.cli_client"),
+    (4, "lws_gevent.cli_connect"),
+    (4, "lws_gevent.cli_bench"),
     (4, "lws_gevent.cli"),
     (4, "lws_gevent.__main__"),
 )
@@ -84,7 +87,7 @@ OTHERS = {
     1: frozenset({"wsproto", "h11", "isal"}),
     2: frozenset({"gevent", "greenlet"}),
     3: frozenset({"gevent", "greenlet"}),
-    4: frozenset({"gevent", "greenlet"}),
+    4: frozenset({"gevent", "greenlet", "matplotlib", "rich"}),
 }
 
 _CYTHON_IMPORT = re.compile(
