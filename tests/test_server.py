@@ -12,7 +12,7 @@ import gevent
 import gevent.pool
 import gevent.socket
 import pytest
-from client import upgrade_head
+from client import CONTINUATION, TEXT, upgrade_head
 from gevent.server import StreamServer
 from helpers import eventually
 
@@ -258,6 +258,61 @@ def test_stats_count(make_server: Any, connect: Any) -> None:
     refused = connect(server, upgrade=False)
     refused.request(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert server.stats()["refused"] == 1
+
+
+def test_stats_count_everything_once(make_server: Any, connect: Any) -> None:
+    server = make_server(backpressure="drop", max_backpressure=1000, path="/here")
+    assert set(server.stats().values()) == {0}
+    sockets: list[Any] = []
+    server.on("connection", sockets.append)
+    server.on("message", lambda socket, message: None)
+    client = connect(server, "/here", receive_buffer=4096)
+    eventually(lambda: sockets)
+    assert not connect(server, upgrade=False).request(upgrade_head("/elsewhere")).status == 101
+    before = server.stats()
+    client.send("123")
+    client.send_frame(TEXT, "4", fin=False)
+    client.send_frame(CONTINUATION, "5")
+    client.ping(b"not counted as a message")
+    client.recv_pong()
+    eventually(lambda: server.stats()["messages_received"] == before["messages_received"] + 2)
+    sent = 0
+    while sockets[0].send(b"x" * 50_000):
+        sent += 1
+    for _ in range(sent):
+        client.recv_message()
+    eventually(lambda: sockets[0].buffered_amount == 0)
+    sockets[0].send_fragment("one", False)
+    sockets[0].send_fragment("two", True)
+    server.broadcast("three")
+    server.send_prepared(sockets[0], server.prepare_buffer("four"))
+    assert [client.recv_message() for _ in range(3)] == ["onetwo", "three", "four"]
+    stats = server.stats()
+    assert (stats["accepted"], stats["opened"], stats["refused"], stats["connections"]) == (2, 1, 1, 1)
+    assert (stats["messages_received"], stats["messages_sent"], stats["dropped"]) == (2, sent + 3, 1)
+    assert stats["octets_sent"] - before["octets_sent"] == sent * 50_004 + 2 + 24 + (5 + 5) + 7 + 6
+    assert stats["octets_received"] - before["octets_received"] == 9 + 7 + 7 + 6 + 24
+    client.close_handshake()
+    eventually(lambda: server.stats()["closed"] == 1 and server.stats()["connections"] == 0)
+
+
+def test_every_option_of_node_lws_is_understood(make_server: Any, connect: Any) -> None:
+    deflate = {"serverNoContextTakeover": False, "clientNoContextTakeover": False, "memLevel": 8}
+    deflate |= {"serverMaxWindowBits": 15, "clientMaxWindowBits": 15}
+    keep_alive = {"keepAliveTime": 60, "keepAliveInterval": 5, "keepAliveRetry": 3}
+    options = {
+        "port": 0,
+        "host": "127.0.0.1",
+        "path": "/",
+        "bufferSize": 4096,
+        "perMessageDeflate": deflate,
+        "ssl": None,
+    }
+    server = make_server({**options, **keep_alive}, echo=True)
+    settings = server.settings
+    assert (settings.buffer_size, settings.keep_alive_time, settings.keep_alive_retry) == (4096, 60, 3)
+    assert settings.per_message_deflate.server_no_context_takeover is False
+    connect(server).echo("as there")
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
     )
     if waited:
         pass_on(socket)
-    if socket.engine is not None:
+    if fin and socket.engine is not None:
         socket.engine.messages_sent += 1
     return True
 
