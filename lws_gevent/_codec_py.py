@@ -135,9 +135,16 @@ class _Decoder(FrameDecoder):
             return False
         if extended:
             length = int.from_bytes(octets[2 : 2 + extended], "big")
-        self._judge_frame(octets[0], masked, length, extended)
-        if octets[0] & 0x0F < 8:
-            self._judge_message(octets[0], length)
+        try:
+            self._judge_frame(octets[0], masked, length, extended)
+            if octets[0] & 0x0F < 8:
+                self._judge_message(octets[0], length)
+        except ParseFailed as failure:
+            opcode, reserved = octets[0] & 0x0F, octets[0] >> 4 & 7
+            too_long = 8 <= opcode <= 10 and (length > MAX_CONTROL_PAYLOAD or extended)
+            detail = octets[1] & 0x7F if too_long else reserved if reserved and opcode <= 10 else opcode
+            failure.detail = detail  # type: ignore[attr-defined]
+            raise
         octets[0] &= 0xBF  # RSV1 is not for wsproto
         if not super().parse_header():  # pragma: no cover - it has all it needs
             return False
@@ -293,7 +300,9 @@ class Protocol:
                 event = self._handle_frame(frame)
             except ParseFailed as failure:
                 error = PayloadTooBig if int(failure.code) == CloseCode.MESSAGE_TOO_BIG else ProtocolError
-                return self._fail(error(int(failure.code), str(failure)))
+                made = error(int(failure.code), str(failure))
+                made.detail = getattr(failure, "detail", 0)
+                return self._fail(made)
             except ProtocolError as failure:
                 # Another one: the traceback of this one holds what was inflated, for as long as somebody keeps it.
                 return self._fail(type(failure)(failure.close_code, failure.problem))
@@ -427,8 +436,12 @@ class Protocol:
         reason = ""
         if payload:
             code = int.from_bytes(payload[:2], "big")
-            if len(payload) == 1 or not close_code_is_valid(code):
-                raise ParseFailed("a close frame has an invalid close code")
+            if len(payload) == 1:
+                raise ParseFailed("a close payload of one octet")
+            if not close_code_is_valid(code):
+                problem = ParseFailed("a close frame has an invalid close code")
+                problem.detail = code  # type: ignore[attr-defined]
+                raise problem
             try:
                 reason = payload[2:].decode("utf-8")
             except UnicodeDecodeError:

@@ -66,8 +66,7 @@ class ProtocolError(LwsError):
     """The peer broke RFC 6455; the connection is failed (section 7.1.7) with ``close_code``.
 
     ``problem`` says in one sentence what was wrong; it never contains anything that the peer has sent. ``detail`` is
-    the number that was wrong, an opcode, reserved bits, a payload length or a close code, where the codec tells it;
-    else 0.
+    the number that was wrong: an opcode, reserved bits, a payload length or a close code; 0 where it is none of them.
     """
 
     def __init__(self, close_code: int = 1002, problem: str = "") -> None:

@@ -27,6 +27,7 @@ from lws_gevent.frames import CloseCode, close_payload
 from lws_gevent.handshake import Request, handshake_error
 from lws_gevent.options import ServerOptions, Settings, from_portable
 from lws_gevent.prepared import Prepared
+from lws_gevent.taken_requests import TakenRequests
 from lws_gevent.topics import Topics
 from lws_gevent.wsgi_service import WsgiService
 from lws_gevent.wsgi_socket import WsgiSocket
@@ -225,6 +226,23 @@ class Server(Endpoint, StreamServer):
         if self._stopping is not None:
             raise RuntimeError("the server is stopping")
         return self._adopt(socket, Decision(True, answer, subprotocol), request, head)
+
+    def take_requests(self, takes: Callable[[Request], object], serve: Callable[[Any, Request, bytes], object]) -> None:
+        """Gives requests away, with their connections: those for which ``takes(request)`` is true, plain ones and
+        upgrades, good or bad, before any listener hears of them.
+
+        ``serve(sock, request, octets)`` runs in a greenlet of its own; `sock`, a socket of gevent, is its own from then
+        on, `octets` are all that was received from the beginning of the request. ``takes`` is called in greenlets, and
+        must not block. TypeError on a server with ``ssl``.
+        """
+        if self.settings.ssl is not None:
+            raise TypeError("requests cannot be taken from a server with the option 'ssl'")
+        taken = self._context.wsgi
+        if not isinstance(taken, TakenRequests):
+            taken = self._context.wsgi = TakenRequests(self._context, self.settings.wsgi, lambda: self.address)
+        taken.add(takes, serve)
+        for changed in self._context.on_change:
+            changed("upgrade")
 
     def _judge_foreign(self, request: Any, subprotocol: str | None = None) -> tuple[Decision, Request, bytes]:
         self._use_hub()

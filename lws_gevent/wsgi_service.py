@@ -44,6 +44,9 @@ class WsgiService:
 
     __slots__ = ("_active", "_application", "_changed", "_context", "_server", "_where", "stopping")
 
+    #: Whether good opening handshakes may be taken, too.
+    takes_upgrades = False
+
     def __init__(self, context: Context, application: Callable[..., Any], where: Callable[[], Any]) -> None:
         """`where`: tells the address on which the server listens. Makes no hub."""
         self._context = context

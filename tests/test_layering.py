@@ -51,6 +51,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (2, "lws_gevent.tls_relay"),
     (2, "lws_gevent.wsgi_handler"),
     (2, "lws_gevent.wsgi_service"),
+    (2, "lws_gevent.taken_requests"),
     (2, "lws_gevent.context"),
     (2, "lws_gevent.streams"),
     (2, "lws_gevent.proxies"),

@@ -5,10 +5,10 @@ from lws_gevent.compat.ws.constants import CLOSED, CLOSING, CONNECTING, OPEN
 from lws_gevent.compat.ws.emitter import EventEmitter
 from lws_gevent.compat.ws.errors import WSError, WSRangeError, WSSyntaxError, WSTypeError
 from lws_gevent.compat.ws.events import CloseEvent, ErrorEvent, Event, EventTarget, MessageEvent
+from lws_gevent.compat.ws.foreign_servers import upgrades
 from lws_gevent.compat.ws.http_server import HttpServer, createServer
 from lws_gevent.compat.ws.message import IncomingMessage
 from lws_gevent.compat.ws.permessage_deflate import PerMessageDeflate
-from lws_gevent.compat.ws.pywsgi import upgrades
 from lws_gevent.compat.ws.receiver import Receiver
 from lws_gevent.compat.ws.sender import Sender
 from lws_gevent.compat.ws.stream import createWebSocketStream

@@ -43,10 +43,11 @@ _BREACHES = {
     "a control frame is fragmented": ("WS_ERR_EXPECTED_FIN", "FIN must be set"),
     "a control frame is longer than 125 octets": (
         "WS_ERR_INVALID_CONTROL_PAYLOAD_LENGTH",
-        "invalid payload length 126",
+        "invalid payload length {}",
     ),
-    "a continuation frame continues nothing": ("WS_ERR_INVALID_OPCODE", "invalid opcode 0"),
-    "a close frame has an invalid close code": ("WS_ERR_INVALID_CLOSE_CODE", "invalid status code"),
+    "a continuation frame continues nothing": ("WS_ERR_INVALID_OPCODE", "invalid opcode {}"),
+    "a new message begins inside another": ("WS_ERR_INVALID_OPCODE", "invalid opcode {}"),
+    "a close frame has an invalid close code": ("WS_ERR_INVALID_CLOSE_CODE", "invalid status code {}"),
 }
 
 #: What it says does not matter for these close codes.

@@ -13,12 +13,12 @@ from lws_gevent.compat.ws.client_set import ClientSet
 from lws_gevent.compat.ws.constants import CLOSE_TIMEOUT, GUID
 from lws_gevent.compat.ws.emitter import EventEmitter, positional, trimmed
 from lws_gevent.compat.ws.errors import WSError, WSTypeError
+from lws_gevent.compat.ws.foreign_servers import foreign_server
 from lws_gevent.compat.ws.http_server import HttpServer
 from lws_gevent.compat.ws.links import make_link
 from lws_gevent.compat.ws.message import statusPhrase
 from lws_gevent.compat.ws.net import isPeerGone
 from lws_gevent.compat.ws.permessage_deflate import PerMessageDeflate
-from lws_gevent.compat.ws.pywsgi import foreign_server
 from lws_gevent.compat.ws.ticks import nextTick
 from lws_gevent.compat.ws.websocket import WebSocket
 
@@ -55,7 +55,7 @@ _DEFAULTS: dict[str, Any] = {
 
 class WebSocketServer(EventEmitter):
     """A WebSocket server: of its own (``port``, ``host``, ``backlog``), on another one (``server``: an `HttpServer`, a
-    ``gevent.pywsgi.WSGIServer``), or on none (``noServer``: requests come by `handleUpgrade`).
+    ``gevent.pywsgi.WSGIServer``, a `lws_gevent.Server`), or on none (``noServer``: requests come by `handleUpgrade`).
 
     `options`, in a dict, as keywords, or both, are those of ws with the same defaults; `callback` is a listener for
     ``'listening'``. Events: ``'connection'`` (websocket, request), ``'headers'`` (lines, request), ``'listening'``,

@@ -134,6 +134,7 @@ cdef class ParkedEngine:
         self.plain_upgrade = (
             settings.path is None and settings.origins is None and settings.subprotocols is None
             and not context.has_listeners("upgrade") and not self.trusts_proxies
+            and not (context.wsgi is not None and context.wsgi.takes_upgrades)
         )
         if self.has_message and not had_message and self.reactor is not None:
             for socket in self.sockets():

@@ -1,18 +1,20 @@
-"""Upgrade requests of a ``gevent.pywsgi.WSGIServer``."""
+"""Upgrade requests of servers that are none of this package: gevent.pywsgi's, and lws_gevent's own."""
 
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 
+import lws_gevent
 from lws_gevent.compat.ws.emitter import EventEmitter
 from lws_gevent.compat.ws.http_parser import isUpgrade
 from lws_gevent.compat.ws.message import IncomingMessage
 from lws_gevent.compat.ws.net import Socket
 
-__all__ = ["WsgiUpgrades", "foreign_server", "upgrades"]
+__all__ = ["CoreUpgrades", "WsgiUpgrades", "foreign_server", "upgrades"]
 
 
 class WsgiUpgrades(EventEmitter):
@@ -26,14 +28,43 @@ class WsgiUpgrades(EventEmitter):
 
     def address(self) -> Any:
         """``address``, ``family`` and ``port`` of the WSGIServer."""
-        address = getattr(self.wsgi_server, "address", None)
-        if not isinstance(address, tuple):
-            return address
-        return {"address": address[0], "family": "IPv6" if ":" in address[0] else "IPv4", "port": address[1]}
+        return _address(self.wsgi_server)
 
 
-def upgrades(server: Any) -> WsgiUpgrades:
-    """The `WsgiUpgrades` of a WSGIServer, one and the same for all who ask."""
+class CoreUpgrades(EventEmitter):
+    """Emits ``'upgrade'`` (request, socket, head) for the upgrade requests of a `lws_gevent.Server`, as Node's server
+    does, when there is a listener; all else stays with it."""
+
+    def __init__(self, server: lws_gevent.Server) -> None:
+        super().__init__()
+        self.core = server
+        server.take_requests(self._takes, self._serve)
+
+    def address(self) -> Any:
+        """``address``, ``family`` and ``port`` of the server."""
+        return _address(self.core)
+
+    def _takes(self, request: lws_gevent.Request) -> bool:
+        return request.upgrade_status != 0 and bool(self.listenerCount("upgrade"))
+
+    def _serve(self, sock: Any, request: lws_gevent.Request, octets: bytes) -> None:
+        socket = Socket(sock)
+        fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+        message = IncomingMessage(socket, fields, f"1.{request.version_minor}")
+        message.method, message.url = request.method, request.target
+        self.emit("upgrade", message, socket, octets[octets.index(b"\r\n\r\n") + 4 :])
+
+
+#: Of servers of the core: they know nothing of compat.
+_core_upgrades: WeakKeyDictionary[Any, CoreUpgrades] = WeakKeyDictionary()
+
+
+def upgrades(server: Any) -> Any:
+    """What emits ``'upgrade'`` for a WSGIServer or a `lws_gevent.Server`, one and the same for all who ask."""
+    if isinstance(server, lws_gevent.Server):
+        if server not in _core_upgrades:
+            _core_upgrades[server] = CoreUpgrades(server)
+        return _core_upgrades[server]
     found: WsgiUpgrades | None = getattr(server.handler_class, "lws_upgrades", None)
     if found is None or found.wsgi_server is not server:
         found = WsgiUpgrades(server)
@@ -42,7 +73,14 @@ def upgrades(server: Any) -> WsgiUpgrades:
 
 def foreign_server(server: Any) -> Any:
     """What emits ``'upgrade'`` for the option ``server``."""
-    return upgrades(server) if isinstance(server, WSGIServer) else server
+    return upgrades(server) if isinstance(server, (WSGIServer, lws_gevent.Server)) else server
+
+
+def _address(server: Any) -> Any:
+    address = getattr(server, "address", None)
+    if not isinstance(address, tuple):
+        return address
+    return {"address": address[0], "family": "IPv6" if ":" in address[0] else "IPv4", "port": address[1]}
 
 
 def _handler_class(base: Any, emitter: WsgiUpgrades) -> Any:
