@@ -391,8 +391,11 @@ cdef class ParkedEngine:
             if is_compressed(socket, <size_t>PyBytes_GET_SIZE(payload), None):
                 deflate = deflate_of(socket)
                 if deflate.keeps_context or socket.flags & CLIENT:
-                    send_compressed(socket, payload, opcode, True)
-                    count += 1
+                    try:
+                        send_compressed(socket, payload, opcode, True)
+                        count += 1
+                    except ConnectionClosed:
+                        pass
                     continue
                 if deflate is not compresses:
                     compressed = prepared.compressed_frame(deflate)

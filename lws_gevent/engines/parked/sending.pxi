@@ -233,6 +233,7 @@ cdef object send_prepared(Socket socket, prepared, binary):
         if deflate_of(socket).keeps_context or socket.flags & CLIENT:
             return send_message(socket, prepared.payload, as_binary, True)
         frame = prepared.compressed_frame(deflate_of(socket), as_binary)
+        check_open(socket)
     else:
         frame = prepared._frames[1 if as_binary else 0]
         if frame is None:
