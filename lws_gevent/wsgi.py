@@ -49,6 +49,7 @@ class _Bridge:
     def __init__(self, server: Server | None, options: Mapping[str, Any]) -> None:
         self._server = server
         self._options = options
+        self.on_accept: Callable[[], object] | None = None
 
     @property
     def server(self) -> Server:
@@ -78,7 +79,10 @@ class _Bridge:
         return _Iterated(reply, result)
 
     def _accept(self, environ: Environ, subprotocol: str | None) -> Socket:
-        return self.server.accept(environ, subprotocol=subprotocol)
+        socket = self.server.accept(environ, subprotocol=subprotocol)
+        if self.on_accept is not None:
+            self.on_accept()
+        return socket
 
 
 class _Reply:
@@ -221,6 +225,15 @@ class WebSocketMiddleware:
     def server(self) -> Server:
         """The server of the connections; made if there is none yet."""
         return self._bridge.server
+
+    @property
+    def on_accept(self) -> Callable[[], object] | None:
+        """Called in the greenlet of each request whose handshake was answered by its ``wsgi.websocket``."""
+        return self._bridge.on_accept
+
+    @on_accept.setter
+    def on_accept(self, function: Callable[[], object] | None) -> None:
+        self._bridge.on_accept = function
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serves one request."""

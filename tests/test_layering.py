@@ -69,6 +69,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (3, "lws_gevent"),  # its __init__.py: the public names
     (4, "lws_gevent.wsgi_websocket"),
     (4, "lws_gevent.wsgi"),
+    (4, "lws_gevent.gunicorn"),
     (4, "lws_gevent.cli_page"),
     (4, "lws_gevent.cli_client"),
     (4, "lws_gevent.cli_connect"),
@@ -88,7 +89,7 @@ OTHERS = {
     1: frozenset({"wsproto", "h11", "isal"}),
     2: frozenset({"gevent", "greenlet"}),
     3: frozenset({"gevent", "greenlet"}),
-    4: frozenset({"gevent", "greenlet", "matplotlib", "rich"}),
+    4: frozenset({"gevent", "greenlet", "gunicorn", "matplotlib", "rich"}),
 }
 
 _CYTHON_IMPORT = re.compile(

@@ -193,6 +193,9 @@ class ParkedEngine:
     def stats(self) -> dict[str, int]:
         """Counters since the construction."""
 
+    def go_away(self, socket: Any, code: int) -> None:
+        """See `interface.Engine.go_away`."""
+
     def shutdown(self, code: int, timeout: float) -> None:
         """Ends all connections, politely at first."""
 

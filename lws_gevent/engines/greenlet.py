@@ -203,6 +203,10 @@ class GreenletEngine:
 
     # --- stopping ---------------------------------------------------------------------------------------------------
 
+    def go_away(self, socket: GreenletSocket, code: int) -> None:
+        """See `Engine.go_away`."""
+        socket.go_away(code)
+
     def shutdown(self, code: int, timeout: float) -> None:
         """See `Engine.shutdown`. When a handler calls it, that handler is the one that is not waited for."""
         self._stopping = True

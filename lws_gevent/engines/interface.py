@@ -267,6 +267,9 @@ class Engine(Protocol):
     def stats(self) -> dict[str, int]:
         """Counters since the construction: see :meth:`lws_gevent.Server.stats`."""
 
+    def go_away(self, socket: Any, code: int) -> None:
+        """Begins what `shutdown` does to each connection: the close frame, and the ``close`` event at the end."""
+
     def shutdown(self, code: int, timeout: float) -> None:
         """Close frame `code` to each connection, wait until all have ended, at most `timeout` seconds; then kill
         blocked handlers and cut. Called from a greenlet."""

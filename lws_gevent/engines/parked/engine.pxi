@@ -246,6 +246,10 @@ cdef class ParkedEngine:
             "dropped": self.dropped,
         }
 
+    def go_away(self, Socket socket not None, code):
+        if socket.state == OPEN:
+            close_socket(socket, code, "", False)
+
     def shutdown(self, code, timeout):
         cdef Socket socket
         cdef Turn turn
