@@ -54,9 +54,9 @@ class Certificates:
         context.load_cert_chain(self.cert, self.key)
         return context
 
-    def client_context(self, name: str | None = None, version: str | None = None) -> Any:
+    def client_context(self, name: str | None = None, version: str | None = None, module: Any = ssl) -> Any:
         """The context of a client that trusts the authority and, with `name`, shows a certificate."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = module.SSLContext(module.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(str(self.ca))
         if name is not None:
             context.load_cert_chain(str(self.directory / f"{name}.pem"), str(self.directory / f"{name}.key"))

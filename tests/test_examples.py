@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import certificates
 from helpers import environment, eventually
 from tools import Process, need_module
 
@@ -20,20 +22,20 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 @contextmanager
-def example(name: str) -> Iterator[str]:
-    """Run an example on a free port; host and port."""
-    with Process([sys.executable, str(EXAMPLES / name), "0"], environment()) as server:
+def example(name: str, *arguments: str) -> Iterator[str]:
+    """Run an example on a free port, with arguments before that; host and port."""
+    with Process([sys.executable, str(EXAMPLES / name), *arguments, "0"], environment()) as server:
         match = re.fullmatch(r"listening on \w+://([\w.:]+)/?", server.line())
         assert match
         yield match[1]
         assert server.errors == b""
 
 
-def connect(address: str, path: str = "/", **options: Any) -> Any:
+def connect(address: str, path: str = "/", scheme: str = "ws", **options: Any) -> Any:
     need_module("websockets")
     from websockets.sync.client import connect
 
-    return connect(f"ws://{address}{path}", proxy=None, open_timeout=10, **options)
+    return connect(f"{scheme}://{address}{path}", proxy=None, open_timeout=10, **options)
 
 
 def test_echo() -> None:
@@ -53,6 +55,18 @@ def test_broadcast() -> None:
             one.send("hello from one")
             assert two.recv(10) == "hello from one"
         assert one.recv(10) == "1 here"
+
+
+def test_secure() -> None:
+    files = certificates().cert, certificates().key, str(certificates().ca)
+    with example("secure.py", *files) as address:
+        address = address.replace("127.0.0.1", "localhost")
+        for name, greeted in ((None, "stranger"), ("client", "client@example.org")):
+            context = certificates().client_context(name, module=ssl)
+            with connect(address, scheme="wss", ssl=context) as client:
+                assert client.recv(10) == f"hello {greeted}, over TLSv1.3"
+                client.send("secret")
+                assert client.recv(10) == "secret"
 
 
 def test_topics() -> None:
