@@ -280,6 +280,49 @@ def test_in_the_hub_send_never_blocks(scene: Any) -> None:
 
 
 @pytest.mark.also_over_tls
+def test_a_fragmented_message_is_dropped_whole(make_server: Any, connect: Any) -> None:
+    server = make_server(max_backpressure=LIMIT, backpressure="drop")
+    sockets: list[Any] = []
+    lost: list[Any] = []
+    server.on("connection", sockets.append)
+    server.on("dropped", lambda socket, message, binary: lost.append((message, binary)))
+    client = connect(server, receive_buffer=4096)
+    eventually(lambda: sockets)
+    count = 0
+    while sockets[0].buffered_amount <= LIMIT:
+        assert sockets[0].send_fragment(b"x" * PIECE, False) is True  # once begun it is not dropped
+        count += 1
+    assert sockets[0].send_fragment(b"", True) is True
+    assert [sockets[0].send_fragment(piece, piece == "two") for piece in ("one", "and", "two")] == [False] * 3
+    assert client.recv_message() == b"x" * PIECE * count
+    eventually(lambda: sockets[0].buffered_amount == 0)
+    assert [sockets[0].send_fragment(piece, piece == "four") for piece in ("three", "four")] == [True] * 2
+    assert client.recv_message() == "threefour"
+    eventually(lambda: lost == [("one", False)])
+    assert server.stats()["dropped"] == 1
+
+
+def test_fragments_wait_for_room_one_by_one(make_server: Any, connect: Any, spawn: Any) -> None:
+    server = make_server(max_backpressure=LIMIT)
+    sockets: list[Any] = []
+    server.on("connection", sockets.append)
+    client = connect(server, receive_buffer=4096)
+    eventually(lambda: sockets)
+    sent: list[int] = []
+
+    def stream() -> None:
+        for number in range(200):
+            sockets[0].send_fragment(b"x" * PIECE, number == 199)
+            sent.append(number)
+
+    streaming = spawn(stream)
+    eventually(lambda: sockets[0].buffered_amount > LIMIT)
+    turns()
+    assert sockets[0].buffered_amount <= LIMIT + PIECE + 20 and len(sent) < 199
+    assert client.recv_message() == b"x" * PIECE * 200
+    streaming.get()
+
+
 @pytest.mark.parametrize("policy", ["block", "close", "drop"])
 def test_broadcast_never_blocks_and_slow_receivers_meet_their_policy(
     make_server: Any, connect: Any, policy: str

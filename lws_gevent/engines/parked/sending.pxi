@@ -69,9 +69,10 @@ cdef int queue_octets(
     return 0
 
 
-cdef int make_room(Socket socket, bint may_block) except -1:
+cdef int make_room(Socket socket, bint may_block, bint in_message=False) except -1:
     """Applies the back-pressure policy to a connection that is over its limit: 1 when the message may be queued now, 0 when it is
-    to be dropped; raises when the connection has ended or the caller may not wait."""
+    to be dropped; raises when the connection has ended or the caller may not wait. `in_message`: for a fragment of the message that
+    is being sent."""
     cdef ParkedEngine engine = socket.engine
     cdef Reactor reactor = engine.reactor
     cdef Rare rare
@@ -109,7 +110,8 @@ cdef int make_room(Socket socket, bint may_block) except -1:
             raise closed_error(socket)
         if buffered(socket) <= engine.max_backpressure:
             try:
-                check_no_fragments(socket)
+                if not in_message:
+                    check_no_fragments(socket)
             except ValueError:
                 pass_on(socket)
                 raise
@@ -251,6 +253,19 @@ cdef object send_prepared(Socket socket, prepared, binary):
     return True
 
 
+cdef int keep_fragment(Socket socket, Rare rare, bint fin, uint8_t opcode, uint8_t utf8_state) except -1:
+    """Notes what was sent of a message; `fin`: all of it."""
+    if fin:
+        socket.flags &= ~<uint32_t>FRAGMENTING
+        rare.fragment_opcode = 0
+        rare.fragment_utf8 = LWS_UTF8_ACCEPT
+    else:
+        socket.flags |= FRAGMENTING
+        rare.fragment_opcode = opcode
+        rare.fragment_utf8 = utf8_state
+    return 0
+
+
 cdef object send_fragment(Socket socket, piece, fin, binary):
     cdef bytes octets
     cdef bint first
@@ -262,6 +277,12 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
     cdef bint waited = False
     check_open(socket)
     first = not socket.flags & FRAGMENTING
+    if not first and is_over(socket) and not socket.rare.fragment_dropped:
+        # A message is dropped whole or not at all.
+        waited = make_room(socket, True, True) == 1
+        if not socket.flags & FRAGMENTING:
+            pass_on(socket)
+            raise ValueError("somebody else has ended the fragmented message")
     if isinstance(piece, str):
         octets = piece.encode("utf-8")
     else:
@@ -281,10 +302,17 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
         )
         if utf8_state == 255 or (fin and utf8_state != LWS_UTF8_ACCEPT):
             raise ValueError("a text message must be UTF-8")
-    if first and is_over(socket):
-        if not make_room(socket, True):
-            raise BackpressureExceeded("the connection is over max_backpressure: no fragmented message can begin")
-        waited = True
+    if first:
+        rare.fragment_dropped = False
+        if is_over(socket):
+            if not make_room(socket, True):
+                rare = rare_of(socket)
+                rare.fragment_dropped = True
+                dropped(socket, piece, opcode == LWS_BINARY)
+            waited = True
+    if rare.fragment_dropped:
+        keep_fragment(socket, rare, fin, opcode, utf8_state)
+        return False
     compressed = is_compressed(socket, <size_t>PyBytes_GET_SIZE(octets), None) if first else rare.fragment_compressed
     if compressed:
         # First, because it may fail.
@@ -292,15 +320,8 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
         check_open(socket)
         if first:
             opcode_sent = opcode | RSV1
-    if fin:
-        socket.flags &= ~<uint32_t>FRAGMENTING
-        rare.fragment_opcode = 0
-        rare.fragment_utf8 = LWS_UTF8_ACCEPT
-    else:
-        socket.flags |= FRAGMENTING
-        rare.fragment_opcode = opcode
-        rare.fragment_utf8 = utf8_state
-        rare.fragment_compressed = compressed
+    keep_fragment(socket, rare, fin, opcode, utf8_state)
+    rare.fragment_compressed = compressed
     queue_frame(
         socket, opcode_sent, bool(fin), <const uint8_t *>PyBytes_AS_STRING(octets),
         <size_t>PyBytes_GET_SIZE(octets), octets,

@@ -110,6 +110,7 @@ cdef class Rare:
     cdef uint8_t fragment_opcode
     cdef uint8_t fragment_utf8
     cdef bint fragment_compressed
+    cdef bint fragment_dropped  # the message was, with all its fragments
     cdef uint8_t inflated_utf8  # of the compressed message that is being received
     cdef bint claimed_by_handler
     cdef object method       # of a plain request that is to be answered
