@@ -26,6 +26,9 @@ _RECORD_SIZE = 16 * 1024
 #: Header; header and longest payload with what protects it (RFC 5246 section 6.2.3, the larger allowance).
 _RECORD_HEADER, _RECORD_MAXIMUM = 5, 16 * 1024 + 2048
 
+#: Octets with which TLS itself answers that may wait for the peer to read them.
+_ANSWERS_LIMIT = 256 * 1024
+
 _NOTHING = memoryview(b"")
 
 
@@ -172,6 +175,8 @@ class TlsTransport:
         if not self._failure and (self.established or self._shake_hands()):
             self._open(pieces)
         self._push_quietly()
+        if self._outgoing.pending > _ANSWERS_LIMIT:
+            self._failure = ConnectionAbortedError("the peer asks for answers and does not read them")
         return pieces
 
     def _fetch(self, size: int) -> None:

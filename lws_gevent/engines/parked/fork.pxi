@@ -51,6 +51,8 @@ cdef int abandon_reactor(Reactor reactor) except -1:
             socket.code = 1006
             socket.flags |= CLOSE_REPORTED
             socket.flags &= ~<uint32_t>LISTED
+            if socket.rare is not None:
+                socket.rare.tls = None
             if socket.engine is not None:
                 socket.engine.connection_count = 0
                 socket.engine.open_count = 0
