@@ -50,6 +50,7 @@ class ConnectionBase(Socket):
         "_corks",
         "_data",
         "_deaf",
+        "_decoded",
         "_deflate",
         "_engine",
         "_eof",
@@ -135,6 +136,7 @@ class ConnectionBase(Socket):
         self._eof = False
         self._events: deque[tuple[Any, ...]] = deque()
         self._ahead = 0  # octets read since the greenlet became busy
+        self._decoded = 0  # octets of messages that were decoded since there was no event left
         self._paused = False
         self._inbox: Inbox | None = None
         self._claimer: Any = None

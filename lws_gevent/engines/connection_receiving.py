@@ -176,6 +176,7 @@ class ReceivingConnection(SendingConnection):
         """Decodes until there is an event for the greenlet. False: a turn's worth was decoded, and there may be
         more."""
         next_event = self._protocol.next_event
+        self._decoded = 0
         for _ in range(_TURN_EVENTS):
             event = next_event()
             if event is None:
@@ -194,7 +195,7 @@ class ReceivingConnection(SendingConnection):
             elif self._inbox is not None:
                 if self._inbox.size > INBOX_LIMIT:
                     break
-            elif len(self._events) >= AHEAD_EVENTS or self._pieces_wait():
+            elif len(self._events) >= AHEAD_EVENTS or self._is_far_ahead():
                 break
             event = next_event()
             if event is None:
@@ -205,12 +206,9 @@ class ReceivingConnection(SendingConnection):
         self._flush()
         self._regulate_reading()
 
-    def _pieces_wait(self) -> bool:
-        """Whether there are pieces enough: little that was received may inflate to very many of them."""
-        size = self._protocol.buffer_size
-        return bool(
-            size and self._events and self._events[-1][0] == "piece" and len(self._events) * size > _AHEAD_OCTETS
-        )
+    def _is_far_ahead(self) -> bool:
+        """Whether messages enough wait already: little that was received may inflate to very much."""
+        return self._deflate is not None and self._decoded > _AHEAD_OCTETS
 
     def _on_hub_turn(self) -> None:
         """In the hub: the greenlet has blocked in a handler (else it would have cancelled this). What was sent before
@@ -234,6 +232,7 @@ class ReceivingConnection(SendingConnection):
                 self._put(event)
             else:
                 self._events.append(event)
+                self._decoded += len(event[1])
         elif kind in ("ping", "pong"):
             # Beyond the bound they are answered all the same; only the handler does not hear of them.
             if not self._deaf and len(self._events) < AHEAD_EVENTS and self.context.has_listeners(kind):

@@ -117,6 +117,28 @@ def test_c1_a_bomb_that_ends_before_the_limit_waits_in_no_more_than_its_size(pro
     server.stop()
 
 
+def test_c1_little_bombs_that_wait_for_a_blocked_handler_are_not_all_inflated(stack: Stack) -> None:
+    with ServerProcess(stack, "block", per_message_deflate=True, max_payload=4 * MIB) as server:
+        with Client.connect(server.address, headers=OFFER) as client:
+            client.send("block")
+            eventually(lambda: server.ask("message") == "1")
+            before = server.memory()
+            payload = bomb(MIB)  # some 1,000 octets each
+
+            def send() -> None:
+                client.send_raw(b"".join(b"".join(frames(BINARY, payload)) for _ in range(50)))
+                turns()
+
+            _, peak = server.peak_while(send)
+            assert max(peak, server.memory()) - before < 4 * MIB + SLACK
+            server.ask("release")
+            peer = DeflatePeer(client)
+            assert peer.recv() == "block"
+            for _ in range(50):
+                assert peer.recv() == bytes(MIB)
+        server.stop()
+
+
 def test_c1_endless_empty_blocks_are_bounded(process: Any) -> None:
     server = process()
     before = server.memory()
