@@ -19,7 +19,7 @@ from lws_gevent.errors import (
     PayloadTooBig,
     ProtocolError,
 )
-from lws_gevent.extensions import PerMessageDeflate
+from lws_gevent.extensions import DeflateParameters, PerMessageDeflate
 from lws_gevent.frames import CloseCode, Opcode, ReadyState
 from lws_gevent.handshake import Headers, Request
 from lws_gevent.prepared import Prepared
@@ -31,6 +31,7 @@ __all__ = [
     "Client",
     "CloseCode",
     "ConnectionClosed",
+    "DeflateParameters",
     "HandshakeError",
     "Headers",
     "LwsError",

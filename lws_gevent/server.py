@@ -22,6 +22,7 @@ from lws_gevent.context import Context, Decision
 from lws_gevent.endpoint import Endpoint
 from lws_gevent.engines.interface import Engine, Socket
 from lws_gevent.errors import HandshakeError
+from lws_gevent.extensions import DeflateParameters
 from lws_gevent.foreign_request import read_foreign
 from lws_gevent.frames import CloseCode, close_payload
 from lws_gevent.handshake import Request, handshake_error
@@ -216,16 +217,21 @@ class Server(Endpoint, StreamServer):
         *,
         answer: bytes = b"",
         subprotocol: str | None = None,
+        deflate: DeflateParameters | None = None,
     ) -> Socket:
         """Takes over a connected socket as `handle_upgrade` does, but judges nothing: whoever calls it has found the
-        handshake good. `answer` is the 101, complete; b"" when it was sent already. `subprotocol` is what it names.
+        handshake good. `answer` is the 101, complete; b"" when it was sent already. `subprotocol` is what it names,
+        `deflate` what it says of compression, on a server with ``per_message_deflate``.
 
-        OSError and TypeError as there; RuntimeError while the server is stopping.
+        OSError and TypeError as there; ValueError: `deflate` on a server without compression; RuntimeError while the
+        server is stopping.
         """
         self._use_hub()
         if self._stopping is not None:
             raise RuntimeError("the server is stopping")
-        return self._adopt(socket, Decision(True, answer, subprotocol), request, head)
+        if deflate is not None and not self.settings.per_message_deflate:
+            raise ValueError("this server does not compress: it needs the option 'per_message_deflate'")
+        return self._adopt(socket, Decision(True, answer, subprotocol, deflate=deflate), request, head)
 
     def take_requests(self, takes: Callable[[Request], object], serve: Callable[[Any, Request, bytes], object]) -> None:
         """Gives requests away, with their connections: those for which ``takes(request)`` is true, plain ones and

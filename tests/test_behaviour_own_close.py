@@ -76,6 +76,14 @@ def test_an_error_says_which_number_was_wrong(make_server: Any, connect: Any, oc
     assert errors[0].detail == detail
 
 
+def test_what_is_agreed_on_needs_a_server_that_compresses(make_server: Any) -> None:
+    ours, theirs = gevent.socket.socketpair()
+    with pytest.raises(ValueError, match="per_message_deflate"):
+        make_server().adopt(ours, lws_gevent.Request("GET", "/", b""), deflate=lws_gevent.DeflateParameters())
+    ours.close()
+    theirs.close()
+
+
 def test_a_socket_is_adopted_without_being_judged(make_server: Any) -> None:
     """Whoever calls `adopt` has answered, or says with what."""
     server, events = listening(make_server)

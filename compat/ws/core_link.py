@@ -13,6 +13,7 @@ from lws_gevent.compat.ws.buffer_util import textOctets, toBuffer, toText
 from lws_gevent.compat.ws.constants import CLOSED, CLOSING
 from lws_gevent.compat.ws.emitter import trimmed
 from lws_gevent.compat.ws.errors import WSError, WSRangeError, WSTypeError
+from lws_gevent.compat.ws.permessage_deflate import PerMessageDeflate
 from lws_gevent.compat.ws.sender import closePayload
 from lws_gevent.compat.ws.ticks import nextTick
 
@@ -60,6 +61,10 @@ _BY_CLOSE_CODE = {
 
 def translated(error: lws_gevent.ProtocolError) -> WSError:
     """The error of ws for a breach of the protocol."""
+    if error.close_code == 1007 and "DEFLATE" in error.problem or "compressed message" in error.problem:
+        failure = WSError(error.problem, "Z_DATA_ERROR", error.close_code)
+        failure.errno = -3
+        return failure
     known = _BY_CLOSE_CODE.get(error.close_code)
     if known is not None:
         kind, code, message = known
@@ -68,6 +73,14 @@ def translated(error: lws_gevent.ProtocolError) -> WSError:
     if code == "WS_ERR_UNEXPECTED_RSV_2_3" and error.detail == 4:
         code, message = "WS_ERR_UNEXPECTED_RSV_1", "RSV1 must be clear"
     return WSRangeError(f"Invalid WebSocket frame: {message.format(error.detail)}", code, error.close_code)
+
+
+def _deflate_settings(options: Any) -> lws_gevent.PerMessageDeflate | bool:
+    """How the core compresses; what is agreed on with each connection is told apart."""
+    if options is False:
+        return False
+    zlib = options.get("zlibDeflateOptions") or {}
+    return lws_gevent.PerMessageDeflate(level=max(0, zlib.get("level", 6)), mem_level=zlib.get("memLevel", 8))
 
 
 class Core:
@@ -83,6 +96,7 @@ class Core:
             close_timeout=max(0.001, options["closeTimeout"] / 1000),
             auto_pong=bool(options["autoPong"]),
             own_close_event=True,
+            per_message_deflate=_deflate_settings(options["perMessageDeflate"]),
         )
         self._unwritten: dict[CoreLink, None] = {}
         self._watching = False
@@ -122,6 +136,7 @@ class CoreLink:
         "_callbacks",
         "_ended",
         "_fragment",
+        "_threshold",
         "_unsent",
         "core",
         "failed",
@@ -135,7 +150,12 @@ class CoreLink:
     answers_pings = True
 
     def __init__(
-        self, core: Core, websocket: Any, handle: lws_gevent.Socket, ended: Callable[[], object] | None
+        self,
+        core: Core,
+        websocket: Any,
+        handle: lws_gevent.Socket,
+        ended: Callable[[], object] | None,
+        deflate: PerMessageDeflate | None = None,
     ) -> None:
         self.core = core
         self.websocket = websocket
@@ -145,6 +165,10 @@ class CoreLink:
         self._ended = ended
         self._fragment = False
         self._unsent = 0
+        #: Shorter messages are not compressed; that counts only where every message is compressed by itself.
+        self._threshold = 0
+        if deflate is not None and deflate.params.get("server_no_context_takeover"):
+            self._threshold = deflate._threshold
         self._callbacks: deque[Callable[..., Any]] | None = None
         handle.data = self
 
@@ -178,7 +202,10 @@ class CoreLink:
                 self._fragment = not options["fin"]
                 self.handle.send_fragment(payload, bool(options["fin"]), binary if first else None)
             else:
-                self.handle.send(payload, binary)
+                compress = bool(options["compress"])
+                if compress and self._threshold:
+                    compress = len(toBuffer(payload)) >= self._threshold
+                self.handle.send(payload, binary, compress)
         except lws_gevent.ConnectionClosed as error:
             self._tell(callback, WSError(str(error)))
             return

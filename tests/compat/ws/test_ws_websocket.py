@@ -1138,6 +1138,9 @@ def test_the_binary_type_can_be_changed_at_any_time(serve: Any, dial: Any) -> No
             data, is_binary = message()
             assert is_binary
             assert (type(data), data) == (type(expected), expected)
+            message = until(receiver, "message")
+            sender.send("text")
+            assert message() == (b"text", False)
 
 
 # TLS

@@ -360,6 +360,7 @@ def test_a_server_handles_its_path() -> None:
     assert wss.shouldHandle(Url("/foo"))
     assert wss.shouldHandle(Url("/foo?bar=baz"))
     assert not wss.shouldHandle(Url("/bar"))
+    assert not wss.shouldHandle(Url("/foobar"))
 
 
 # handleUpgrade
