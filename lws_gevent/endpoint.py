@@ -99,7 +99,11 @@ class Endpoint:
 
     def send_fragment(self, socket: Socket, piece: str | bytes, fin: bool, binary: bool | None = None) -> bool:
         """Sends one fragment of a message (RFC 6455 section 5.4), the last one with `fin`. The first one decides
-        between text and binary. Until the last one, no other message can be sent to this connection (ValueError)."""
+        between text and binary. Until the last one, no other message can be sent to this connection (ValueError).
+
+        Each waits for room as a message does (``backpressure="block"``). ``"drop"`` drops a message whole or not at
+        all: the first fragment decides, and False is returned for each of it. Errors as `send`.
+        """
         return self._engine.send_fragment(socket, piece, fin, binary)
 
     def prepare_buffer(self, message: str | bytes, binary: bool | None = None) -> Prepared:

@@ -16,6 +16,8 @@ from helpers import eventually, turns
 
 import lws_gevent
 
+pytestmark = pytest.mark.also_over_tls
+
 DEFLATE = [("Sec-WebSocket-Extensions", "permessage-deflate")]
 TEXT_OF_ALL_LENGTHS = "a\u00e9\u20ac\U0001f600" * 100
 
