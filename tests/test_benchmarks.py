@@ -329,6 +329,26 @@ def test_a_row_is_measured(programs: None, row: str) -> None:
     assert result["value"] > 0 or chosen.quantity is rows.Quantity.MEMORY
 
 
+@pytest.mark.parametrize("row", [row.name for row in rows.TLS])
+def test_a_row_over_tls_is_measured(programs: None, row: str) -> None:
+    need_program("openssl")
+    chosen = rows.ROWS[row]
+    load_ = list(chosen.load)
+    load_[load_.index("--connections") + 1] = "20"
+    small = rows.Row(chosen.name, chosen.title, tuple(load_), chosen.quantity)
+    result = run.measure(small, servers.OURS, Cores.available(), 0.05, 0.02)
+    if "without OpenSSL's headers" in result.get("error", ""):
+        missing("OpenSSL's headers are needed to compile the load generator with TLS")
+    assert "error" not in result, result
+    assert result["value"] > 0 or chosen.quantity is rows.Quantity.MEMORY
+
+
+def test_a_server_without_tls_fails_a_measurement_over_tls(programs: None) -> None:
+    with running_server(servers.SERVERS[servers.OURS].command(servers.ECHO)) as server:
+        with pytest.raises(BenchmarkError, match="the TLS handshake failed|without OpenSSL's headers"):
+            load(server.port, "echo", "--tls", *SHORT)
+
+
 def test_cpu_time_and_memory_of_descendants_count() -> None:
     code = "import sys; a = bytearray(b'x') * 30_000_000\nprint(sum(range(3_000_000)), flush=True); sys.stdin.read()"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
