@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -530,3 +531,24 @@ def test_requests_and_upgrades_over_tls(make_server: Any) -> None:
         client.echo("x" * 100_000)
         client.send_close()
         assert client.recv_close() == (1000, "")
+
+
+def test_a_child_that_an_application_forks_leaves_the_connection_alone(serve: Any) -> None:
+    def forking(environ: Environ, start_response: Any) -> list[bytes]:
+        child = os.fork()
+        if child == 0:
+            try:
+                gevent.sleep(0.01)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        start_response("200 OK", [])
+        return [b"from the parent"]
+
+    _, client = serve(forking)
+    for _ in range(2):
+        assert client.request(get()).body == b"from the parent"
+    client.send_raw(upgrade_head())
+    assert client.recv_response().status == 101
+    client.echo()
+    client.close_handshake()
