@@ -32,6 +32,7 @@ PAGES: dict[str, tuple[str, Callable[[object], bool]]] = {
 BY_HAND = {
     "options.md": "The options of a server",
     "events.md": "Its events",
+    "client-options.md": "The options of a client",
     "engines.md": "The engines",
     "wsgi.md": "WSGI",
     "environment.md": "Environment variables",

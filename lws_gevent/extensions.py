@@ -240,7 +240,8 @@ def agreed(header_values: str | Iterable[str], settings: PerMessageDeflate) -> D
     """The client's side: what the server's answer to `offer` of the same settings means; None when the server declines.
 
     ValueError: the answer is malformed, or not one to our offer: another extension, a second one, a parameter that is
-    invalid or less than what was asked for. The handshake fails then (RFC 7692 section 7.1, RFC 6455 section 4.1).
+    invalid or less than what was asked for, but for server_no_context_takeover, which some do not know. The handshake
+    fails then (RFC 7692 section 7.1, RFC 6455 section 4.1).
     """
     extensions = parse_extensions(header_values)
     if not extensions:
@@ -248,8 +249,8 @@ def agreed(header_values: str | Iterable[str], settings: PerMessageDeflate) -> D
     if len(extensions) > 1 or extensions[0].name != PERMESSAGE_DEFLATE:
         raise ValueError("the server has chosen an extension that was not offered")
     answer = _read_parameters(extensions[0].parameters)
-    if settings.server_no_context_takeover and not answer.server_no_context_takeover:
-        raise ValueError(f"the server has not agreed to {_SERVER_TAKEOVER}")
+    # A server that ignores server_no_context_takeover, as tornado does, breaks section 7.1.1.1, and costs this
+    # connection a window of its own; to talk to it is better than not to.
     server_bits = answer.server_max_window_bits or MAX_WINDOW_BITS
     if server_bits > settings.server_max_window_bits:
         raise ValueError(f"the server has not agreed to {_SERVER_BITS}={settings.server_max_window_bits}")

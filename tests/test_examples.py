@@ -6,6 +6,7 @@ import hashlib
 import re
 import ssl
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -43,6 +44,43 @@ def test_echo() -> None:
         for message in ("text", b"binary"):
             client.send(message)
             assert client.recv(10) == message
+
+
+def client_example(name: str, address: str) -> str:
+    """What an example of a client writes that connects there."""
+    with Process([sys.executable, str(EXAMPLES / name), f"ws://{address}/"], environment()) as client:
+        assert client.wait(60) == 0, client.printed
+        return client.output.decode()
+
+
+def test_client() -> None:
+    with example("echo.py") as address:
+        assert client_example("client.py", address) == "hello\n"
+
+
+def test_many_clients() -> None:
+    with example("echo.py") as address:
+        assert client_example("many_clients.py", address) == "1000 answers on 1000 connections\n"
+
+
+def test_reconnecting_client() -> None:
+    from websockets.sync.server import serve
+
+    connections: list[Any] = []
+
+    def handle(socket: Any) -> None:
+        connections.append(socket.recv(10))
+        socket.send(f"message {len(connections)}")  # and ends the connection, by returning
+
+    with serve(handle, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            output = client_example("reconnecting_client.py", f"127.0.0.1:{server.socket.getsockname()[1]}")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert output == "message 1\nmessage 2\nmessage 3\n" and connections == ["subscribe"] * 3
 
 
 def test_broadcast() -> None:

@@ -313,7 +313,6 @@ class TestClient:
     @pytest.mark.parametrize(
         ("settings", "answer"),
         [
-            ({"server_no_context_takeover": True}, ""),
             ({"server_max_window_bits": 10}, ""),
             ({"server_max_window_bits": 10}, "; server_max_window_bits=11"),
             ({"client_max_window_bits": 10}, "; client_max_window_bits=11"),
@@ -323,6 +322,10 @@ class TestClient:
         asked: dict[str, Any] = {"server_no_context_takeover": False, "client_no_context_takeover": False, **settings}
         with pytest.raises(ValueError):
             agreed("permessage-deflate" + answer, PerMessageDeflate(**asked))
+
+    def test_a_server_that_keeps_its_context_all_the_same_is_understood(self) -> None:
+        parameters = agreed("permessage-deflate", PerMessageDeflate())
+        assert parameters is not None and not parameters.server_no_context_takeover
 
 
 def test_both_sides_understand_each_other_whatever_their_settings() -> None:
