@@ -31,7 +31,7 @@ from lws_gevent.prepared import Prepared
 from lws_gevent.taken_requests import TakenRequests
 from lws_gevent.topics import Topics
 from lws_gevent.wsgi_service import WsgiService
-from lws_gevent.wsgi_socket import WsgiSocket
+from lws_gevent.wsgi_socket import WsgiSocket, tell_of_upgrade
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -206,7 +206,7 @@ class Server(Endpoint, StreamServer):
         environ[ACCEPTED] = True
         accepting_servers.add(self)
         if start_response is not None:
-            start_response("101 Switching Protocols", [])
+            tell_of_upgrade(start_response)
         return socket
 
     def adopt(

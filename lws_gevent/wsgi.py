@@ -23,7 +23,7 @@ from lws_gevent.errors import ConnectionClosed
 from lws_gevent.foreign_request import RAW_HEAD
 from lws_gevent.handshake import parse_token_list
 from lws_gevent.server import ACCEPTED, Server
-from lws_gevent.wsgi_socket import WsgiSocket
+from lws_gevent.wsgi_socket import WsgiSocket, tell_of_upgrade
 from lws_gevent.wsgi_websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class _Reply:
             self._websocket.close()
         if not self._started:
             self._started = True
-            self._start_response("101 Switching Protocols", [])
+            tell_of_upgrade(self._start_response)
 
     def hang_up(self) -> None:
         """The answer is given and was not 101: ends the connection when the client has read it. What it sends is never

@@ -11,7 +11,7 @@ from typing import Any
 
 from lws_gevent.adopting import is_tls, kill_socket, take_tls_socket
 
-__all__ = ["WsgiSocket"]
+__all__ = ["WsgiSocket", "tell_of_upgrade"]
 
 
 class WsgiSocket:
@@ -67,6 +67,19 @@ class WsgiSocket:
         """Behind a request without a body that nobody reads any more: gives the buffer of its file back."""
         if hasattr(self._source, "peek"):
             self._source.close()
+
+
+def tell_of_upgrade(start_response: Any) -> None:
+    """Tells the WSGI server that its request was answered with 101, for its log. Where it lets itself be told it does
+    not even try to write a response, and ends its part of the connection behind the request."""
+    start_response("101 Switching Protocols", [])
+    response: Any = getattr(start_response, "__self__", None)
+    if hasattr(response, "headers_sent"):
+        response.headers_sent = True
+        if hasattr(response, "force_close"):  # gunicorn
+            response.force_close()
+        elif hasattr(response, "close_connection"):  # gevent.pywsgi
+            response.close_connection = True
 
 
 def _peek(file: Any, sock: Any) -> bytes:

@@ -17,6 +17,7 @@ from tools import Process, need_module
 
 WORKERS = {
     "plain": ("gevent", "gunicorn_app:wrapped"),
+    "pywsgi": ("gevent_pywsgi", "gunicorn_app:wrapped"),
     "worker": ("gunicorn_app.EngineWorker", "gunicorn_app:application"),
 }
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -51,7 +52,7 @@ class Gunicorn:
             return client.request(GET).body
 
 
-@pytest.fixture(params=["plain", "worker"])
+@pytest.fixture(params=sorted(WORKERS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
