@@ -84,6 +84,15 @@ def test_what_is_agreed_on_needs_a_server_that_compresses(make_server: Any) -> N
     theirs.close()
 
 
+def test_the_answer_of_an_adopted_socket_is_written_before_it_is_terminated(make_server: Any) -> None:
+    ours, theirs = gevent.socket.socketpair()
+    make_server().adopt(ours, lws_gevent.Request("GET", "/", b""), answer=b"the answer").terminate()
+    theirs.settimeout(10)
+    assert theirs.recv(100) == b"the answer"
+    assert theirs.recv(100) == b""
+    theirs.close()
+
+
 def test_a_socket_is_adopted_without_being_judged(make_server: Any) -> None:
     """Whoever calls `adopt` has answered, or says with what."""
     server, events = listening(make_server)

@@ -206,6 +206,7 @@ class GreenletSocket(EndingConnection):
         self._greenlet = gevent.spawn(self.run)
         self._greenlet.rawlink(self._has_run)
         self._open(role, deflate, answer, rest)
+        self._flush()  # the answer is out before anything that its caller does next, `terminate` included
 
     def _has_run(self, greenlet: Any) -> None:
         """In the hub: a greenlet that was killed before it began has finished nothing."""
