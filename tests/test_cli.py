@@ -254,5 +254,6 @@ def test_help_names_every_command_and_option() -> None:
             "--max-payload",
             "--cert",
             "--key",
+            "--workers",
         ):
             assert option.encode() in process.output

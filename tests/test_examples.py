@@ -210,6 +210,17 @@ def test_large_messages() -> None:
             assert client.recv(10) == f"{hashlib.sha256(octets).hexdigest()} in {pieces} pieces"
 
 
+def test_behind_a_proxy() -> None:
+    with Process([sys.executable, str(EXAMPLES / "behind_a_proxy.py"), "0"], environment()) as server:
+        address = server.line().removeprefix("listening on ws://")
+        with connect(address, additional_headers={"X-Forwarded-For": "192.0.2.7"}) as client:
+            assert client.recv(10) == "You come from 192.0.2.7"
+        assert re.fullmatch(r'192\.0\.2\.7 "GET / HTTP/1\.1" 101 1000 \d+ \d+ [\d.]+', server.line())
+        with connect(address) as client:
+            assert client.recv(10) == "You come from 127.0.0.1"
+        assert server.errors == b""
+
+
 def test_blocking_style() -> None:
     from websockets.exceptions import ConnectionClosedOK
 
