@@ -119,9 +119,9 @@ cdef enum:
     RECORD_SIZE = 16384      # in one record of TLS, and below: its header, and the most that it may be behind that when sealed
     RECORD_HEADER = 5
     RECORD_MAXIMUM = 18432
-    SEALED_SIZE = 81920      # read at once when it is TLS
+    SEALED_SIZE = 147456     # read at once when it is TLS
     SEALED_LIMIT = 262144    # answers of TLS itself that wait for the peer to read them
-    SEAL_SIZE = 65536        # sealed before the kernel has taken what was sealed before
+    SEAL_SIZE = 131072       # sealed before the kernel has taken what was sealed before
     TLS_VECTOR = 32
     HANDSHAKES = 4           # steps of TLS handshakes in a round
     LINGER_SECONDS = 2       # that a refused peer has to end its side
