@@ -32,6 +32,7 @@ _DEFAULTS: dict[str, Any] = {
     "maxBufferedChunks": 256 * 1024,
     "maxFragments": 16 * 1024,
     "maxPayload": 100 * 1024 * 1024,
+    "maxPendingAutoPongs": 60,
     "skipUTF8Validation": False,
     "perMessageDeflate": True,
     "followRedirects": False,

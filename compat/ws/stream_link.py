@@ -37,6 +37,9 @@ class StreamLink:
             skipUTF8Validation=options.get("skipUTF8Validation"),
         )
         self.sender = Sender(socket, websocket._extensions, options.get("generateMask"))
+        #: Answers to pings that are not written yet, and how many there may be (0: any number).
+        self.pending_pongs = 0
+        self.max_pending_pongs: int = options.get("maxPendingAutoPongs", 60) or 0
         self._failed = False
         self._receiver_over = False
         self._socket_closed = False
@@ -114,6 +117,10 @@ class StreamLink:
     def failed(self) -> bool:
         """Whether the peer has broken the protocol."""
         return self._failed
+
+    def pong_sent(self) -> None:
+        """An answer to a ping was written."""
+        self.pending_pongs -= 1
 
     # --- what happens -----------------------------------------------------------------------------------------------
 

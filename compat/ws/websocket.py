@@ -327,8 +327,13 @@ class WebSocket(EventTarget):
         self.emit("message", data, isBinary)
 
     def _on_ping(self, data: bytes) -> None:
-        if self._autoPong and self._readyState == OPEN and self._link.answers_pings is False:
-            self.pong(data)
+        link = self._link
+        if self._autoPong and self._readyState == OPEN and not link.answers_pings:
+            if 0 < link.max_pending_pongs <= link.pending_pongs:
+                self.terminate()  # the peer asks and does not listen
+            else:
+                link.pending_pongs += 1
+                self.pong(data, None, link.pong_sent)
         self.emit("ping", data)
 
     def _on_pong(self, data: bytes) -> None:

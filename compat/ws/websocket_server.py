@@ -37,6 +37,7 @@ _DEFAULTS: dict[str, Any] = {
     "maxBufferedChunks": 256 * 1024,
     "maxFragments": 16 * 1024,
     "maxPayload": 100 * 1024 * 1024,
+    "maxPendingAutoPongs": 60,
     "skipUTF8Validation": False,
     "perMessageDeflate": False,
     "handleProtocols": None,
@@ -68,7 +69,7 @@ class WebSocketServer(EventEmitter):
     ) -> None:
         super().__init__()
         for name in keywords:
-            if name not in _DEFAULTS and name != "maxPendingAutoPongs":
+            if name not in _DEFAULTS:
                 raise TypeError(f"unknown option {name!r}: known are {', '.join(sorted(_DEFAULTS))}")
         merged = {**_DEFAULTS, **(options or {}), **keywords}
         modes = (merged["port"] is not None) + bool(merged["server"]) + bool(merged["noServer"])

@@ -566,6 +566,31 @@ def test_pings_are_answered(serve: Any, dial: Any) -> None:
     assert (ping(), pong()) == (b"hi", b"hi")
 
 
+@pytest.mark.parametrize(("limit", "count", "closed"), [(None, 61, True), (None, 60, False), (0, 100, False)])
+def test_a_peer_that_pings_too_much_is_cut_off(
+    raw_server: Any, dial: Any, limit: Any, count: int, closed: bool
+) -> None:
+    """New in 8.23: maxPendingAutoPongs."""
+    pongs = bytearray()
+    enough = Done()
+
+    def after(socket: Any) -> None:
+        def data(chunk: bytes) -> None:
+            pongs.extend(chunk)
+            if len(pongs) == 6 * count:
+                enough()
+
+        socket.on("data", data)
+        socket.write(b"\x89\x00" * count)
+
+    client = dial(raw_server(after), **({} if limit is None else {"maxPendingAutoPongs": limit}))
+    if closed:
+        assert until(client, "close")() == (1006, b"")
+    else:
+        enough.wait()
+        assert client.readyState == WebSocket.OPEN
+
+
 # pause and resume
 
 
