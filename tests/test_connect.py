@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket as stdlib_socket
 from collections.abc import Callable
 from typing import Any
@@ -561,6 +562,42 @@ def test_redirects_are_followed_when_they_are(make_server: Any, opened: Any, raw
 
 
 # --- forks and threads ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["a client", "connect"])
+def test_a_forked_child_has_no_connections_and_harms_none(
+    make_server: Any, make_client: Any, opened: Any, forgotten: bool
+) -> None:
+    server = make_server(echo=True)
+    client = make_client()
+    sock = opened(url_of(server)) if forgotten else client.connect(url_of(server))
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if sock.closed and client.connections == [] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    sock.send("still there")
+    assert sock.recv(5) == "still there"
+
+
+def test_another_thread_is_told_to_use_run_threadsafe(make_server: Any, make_client: Any) -> None:
+    server = make_server(echo=True)
+    client = make_client()
+    with pytest.raises(RuntimeError):
+        client.run_threadsafe(print)
+    sock = client.connect(url_of(server))
+    errors: list[Any] = []
+
+    def elsewhere() -> None:
+        for function in (lambda: client.connect(url_of(server)), lambda: sock.send("x"), client.stop):
+            try:
+                function()
+            except RuntimeError as error:
+                errors.append("run_threadsafe" in str(error))
+        client.run_threadsafe(sock.send, "from a thread")
+
+    gevent.get_hub().threadpool.apply(elsewhere)
+    assert errors == [True, True, True]
+    assert sock.recv(5) == "from a thread"
 
 
 def test_options_are_checked_at_once() -> None:
