@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket as stdlib_socket
 import sys
@@ -14,7 +15,7 @@ import gevent.server
 import gevent.socket
 import pytest
 from client import Client, upgrade_head
-from helpers import eventually, run_script, turns
+from helpers import eventually, live_sockets, run_script, turns
 
 import lws_gevent
 from lws_gevent import engines
@@ -260,6 +261,29 @@ def test_a_handler_that_stops_the_server_has_its_own_connection_closed_as_well(m
     assert client.recv_message() == "stopping"
     client.expect_close(1001)
     eventually(lambda: left == [0])
+
+
+def test_a_stopped_server_keeps_nothing_of_paused_connections(make_server: Any, connect: Any) -> None:
+    server = make_server()
+    before = live_sockets()
+    got: list[str] = []
+
+    @server.on("message")
+    def message(socket: Any, message: str) -> None:
+        got.append(message)
+        socket.pause()
+
+    client = connect(server)
+    client.send("handled")
+    client.send("waits")
+    client.ping()
+    client.recv_pong()
+    eventually(lambda: got == ["handled"])
+    turns()
+    server.stop(timeout=0.05)
+    client.disconnect()
+    gc.collect()
+    eventually(lambda: live_sockets() == before)
 
 
 def test_stop_of_many_cycles_leaves_nothing(make_server: Any, connect: Any) -> None:

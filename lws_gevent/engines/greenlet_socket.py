@@ -322,9 +322,12 @@ class GreenletSocket(EndingConnection):
         elif self._paused or not self.context.has_listeners("message"):
             self._events.appendleft(event)
             self._engine.hold(self)
-            self._decode_ahead()  # a close behind it is noticed all the same
-            self._park(idle=False)
-            self._engine.release(self)
+            try:
+                self._decode_ahead()  # a close behind it is noticed all the same
+                if self._sock is not None:  # else it has ended just now, and nobody will wake us
+                    self._park(idle=False)
+            finally:  # whoever stops the server may kill us here
+                self._engine.release(self)
             return False
         self.context.deliver("message", self, self, event[1], event[2], event[3] if event[0] == "piece" else 0)
         return True

@@ -246,6 +246,8 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
             return 1
         if not is_deliverable(socket) and not is_inert(socket) and not is_control(socket, data, length):
             keep_rest(reactor, socket)
+            if socket.state == OPEN and socket.rare is not None and socket.rare.skimmed < pending_length(socket.rare):
+                skim(reactor, socket)  # a ping behind a message that waits is answered, a close is noticed
             return 0
         if turn.calls == 0:
             keep_rest(reactor, socket)
