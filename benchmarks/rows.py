@@ -120,6 +120,15 @@ TABLE = (
         mode=Mode(broadcast=True),
     ),
     Row(
+        "recv",
+        "blocking recv(), 20 B, 64 connections, 1 in flight",
+        _load("echo", 64),
+        must=1.1,
+        goal=Goal(0.35, "gevent-websocket"),
+        mode=Mode(blocking=True),
+        servers=(OURS, "lws-gevent-greenlet", REFERENCE, "gevent-websocket"),
+    ),
+    Row(
         "deflate",
         "deflate, 1 KiB of JSON, 64 connections, 1 in flight",
         _load("echo", 64, 1, 1024, *DEFLATED),
@@ -137,7 +146,15 @@ TABLE = (
     ),
     Row(
         "deflate-zlib",
-        "the same with the standard library's zlib",
+        "deflate with the standard library's zlib, 1 in flight",
+        _load("echo", 64, 1, 1024, *DEFLATED),
+        must=0.2,
+        mode=Mode(deflate=True, fast_deflate=False),
+        servers=(OURS, REFERENCE),
+    ),
+    Row(
+        "deflate-zlib-16",
+        "deflate with the standard library's zlib, 16 in flight",
         _load("echo", 64, 16, 1024, *DEFLATED),
         must=0.2,
         mode=Mode(deflate=True, fast_deflate=False),

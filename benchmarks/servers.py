@@ -25,11 +25,13 @@ class Mode(NamedTuple):
         broadcast: every message goes to every connection, instead of back to its sender.
         deflate: it compresses (permessage-deflate without context takeover).
         fast_deflate: with whatever is installed for that, and not only what belongs to the language.
+        blocking: in blocking style, a greenlet for each connection, where there is a choice of styles.
     """
 
     broadcast: bool = False
     deflate: bool = False
     fast_deflate: bool = True
+    blocking: bool = False
 
 
 ECHO = Mode()
@@ -56,6 +58,8 @@ def peer_python() -> str:
 
 def _lws_gevent(*options: str) -> Callable[[Mode], list[str]]:
     def command(mode: Mode) -> list[str]:
+        if mode.blocking:
+            return [sys.executable, str(HERE / "peers" / "lws_gevent_blocking.py"), *options]
         program = ["-m", "lws_gevent"] if mode.fast_deflate else [str(HERE / "peers" / "lws_gevent_zlib.py")]
         more = ["--compression"] if mode.deflate else []
         name = "broadcast" if mode.broadcast else "echo"

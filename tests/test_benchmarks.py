@@ -313,6 +313,12 @@ def test_our_broadcast_reaches_everyone(programs: None) -> None:
         assert load(server.port, "broadcast", "--connections", "20", *SHORT)["operations"] >= 20
 
 
+@pytest.mark.parametrize("server", ["lws-gevent", "lws-gevent-greenlet"])
+def test_our_server_in_blocking_style_answers(programs: None, server: str) -> None:
+    with running_server(servers.SERVERS[server].command(servers.Mode(blocking=True))) as running:
+        assert load(running.port, "echo", "--connections", "20", "--warm-up", "0", "--seconds", "0")["operations"] == 20
+
+
 def test_sleeping_handlers_answer_everyone(programs: None) -> None:
     with running_server([sys.executable, blocked.SLEEPING]) as server:
         assert load(server.port, "echo", "--connections", "50", "--warm-up", "0", "--seconds", "0")["operations"] == 50
