@@ -79,6 +79,7 @@ def signature_of(thing: Callable[..., object]) -> str:
         if name != "self"
     ]
     text = str(signature.replace(parameters=parameters, return_annotation=Unquoted(signature.return_annotation)))
+    text = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", text)  # the annotations of a NamedTuple
     text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text)
     text = re.sub(r"<\w+\.\w+: (\d+)>", r"\1", text)  # a member of an enumeration: its value
     return re.sub(r"\b(?:typing|collections\.abc|lws_gevent(?:\.\w+)*|gevent(?:\.\w+)*)\.(?=[A-Z])", "", text)

@@ -9,6 +9,8 @@ import sys
 
 import lws_gevent
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 cert, key, *more = sys.argv[1:]
 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=more[0] if more else None)
 context.load_cert_chain(cert, key)

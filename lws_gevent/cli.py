@@ -222,7 +222,7 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=PROGRAM, description="A lightweight WebSocket server for gevent.", allow_abbrev=False)
+    parser = _Parser(prog=PROGRAM, description="Lightweight WebSockets for gevent.", allow_abbrev=False)
     parser.add_argument(
         "--version", action=_Version, help="the version, and the engine, codec, loop and deflate library in use"
     )

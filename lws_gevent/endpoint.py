@@ -146,7 +146,7 @@ class Endpoint:
         self._engine.pong(socket, data)
 
     def cork(self, socket: Socket) -> AbstractContextManager[None]:
-        """``with server.cork(socket):`` gathers what is sent inside into as few writes as possible."""
+        """A context manager: gathers what is sent inside into as few writes as possible."""
         return self._engine.cork(socket)
 
     # --- sockets ----------------------------------------------------------------------------------------------------
@@ -181,9 +181,9 @@ class Endpoint:
         return self._engine.name
 
     def run_threadsafe(self, f: Callable[..., Any], *args: Any) -> None:
-        """From any thread: spawns ``f(*args)`` as a greenlet in the hub of this server, and returns at once.
+        """From any thread: spawns ``f(*args)`` as a greenlet in the hub of the connections, and returns at once.
 
-        RuntimeError when the server was never started.
+        RuntimeError when there is no hub yet: a server was never started, a client has never connected.
         """
         if self._hub is None:
             raise RuntimeError("the server was not started yet, so it has no hub")

@@ -134,11 +134,15 @@ def open_tcp(host: str, port: int, local_address: tuple[str, int] | None = None)
 
 
 def resolve(host: str, port: int, family: int = 0) -> list[tuple[int, Any]]:
-    """Family and address of each address of `host`, in the system's order. OSError when it has none."""
-    if _NUMERIC.fullmatch(host):  # nothing that could take time
-        found: list[Any] = _socket.getaddrinfo(host, port, family, _socket.SOCK_STREAM, 0, _socket.AI_NUMERICHOST)
-    else:
-        found = list(socket.getaddrinfo(host, port, family, _socket.SOCK_STREAM))
+    """Family and address of each address of `host`, in the system's order. OSError, which names `host`, when it has
+    none."""
+    try:
+        if _NUMERIC.fullmatch(host):  # nothing that could take time
+            found: list[Any] = _socket.getaddrinfo(host, port, family, _socket.SOCK_STREAM, 0, _socket.AI_NUMERICHOST)
+        else:
+            found = list(socket.getaddrinfo(host, port, family, _socket.SOCK_STREAM))
+    except _socket.gaierror as error:
+        raise _socket.gaierror(error.errno, f"cannot look up {host}: {error.strerror or error}") from None
     return list(dict.fromkeys((int(kind), address) for kind, _, _, _, address in found))
 
 

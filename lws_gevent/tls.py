@@ -167,7 +167,8 @@ def _load_certificate(name: str, options: Mapping[str, Any], context: ssl.SSLCon
         ) from None
     except ssl.SSLError as error:
         files = " and ".join(f"{key} {options[key]!r}" for key in ("cert", "key") if options.get(key) is not None)
-        raise ValueError(f"option {name!r}: cannot use {files} ({_reason(error)})") from None
+        hint = "" if options.get("key") is not None else "; without 'key' its private key must be in it too"
+        raise ValueError(f"option {name!r}: cannot use {files} ({_reason(error)}){hint}") from None
 
 
 def _load_authorities(name: str, options: Mapping[str, Any], context: ssl.SSLContext) -> bool:

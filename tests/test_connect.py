@@ -413,6 +413,16 @@ def test_nobody_listens(opened: Any) -> None:
         opened(f"ws://127.0.0.1:{port}")
 
 
+def test_a_name_without_addresses_is_named(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*arguments: Any, **named: Any) -> Any:
+        raise stdlib_socket.gaierror(stdlib_socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    with pytest.raises(stdlib_socket.gaierror, match="cannot look up example.test: Name or service") as raised:
+        opened("ws://example.test:3000")
+    assert raised.value.errno == stdlib_socket.EAI_NONAME
+
+
 def test_unix_sockets(make_server: Any, opened: Any, tmp_path: Any) -> None:
     path = tmp_path / "server.sock"
     make_server(f"unix:{path}", echo=True)

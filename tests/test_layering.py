@@ -114,6 +114,15 @@ def sources() -> list[Path]:
 MODULES = {module_name(path) for path in sources()}
 
 
+def test_the_table_of_the_design_has_the_same_modules_in_the_same_order() -> None:
+    rows = re.findall(r"^\| (\d) \| (`.*?) \|", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
+    told = [(int(layer), name) for layer, names in rows for name in re.findall(r"`([\w.*]+)`", names)]
+    held = [(layer, name.removeprefix("lws_gevent.")) for layer, name in ROWS if name != "lws_gevent"]
+    assert [(layer, name) for layer, name in told if name != "_c_core.pxd"] == [
+        (layer, name) for layer, name in held if name != "_c_core"
+    ]
+
+
 def row_of(module: str) -> int:
     """The index of the module's row; KeyError when it has none."""
     for index, (_, name) in enumerate(ROWS):

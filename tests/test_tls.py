@@ -77,6 +77,11 @@ def test_a_key_of_somebody_else_is_refused() -> None:
         Settings(ssl={"cert": certificates().cert, "key": key})
 
 
+def test_a_certificate_without_any_key_is_refused_with_a_hint() -> None:
+    with pytest.raises(ValueError, match="cannot use cert .*; without 'key' its private key must be in it too$"):
+        Settings(ssl={"cert": certificates().cert})
+
+
 def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_a_password(tmp_path: Any) -> None:
     from cryptography.hazmat.primitives import serialization
 
