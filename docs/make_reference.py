@@ -35,6 +35,7 @@ BY_HAND = {
     "client-options.md": "The options of a client",
     "engines.md": "The engines",
     "wsgi.md": "WSGI",
+    "compat.md": "Interfaces of other libraries",
     "environment.md": "Environment variables",
     "commands.md": "The command lws-gevent",
 }

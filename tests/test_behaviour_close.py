@@ -234,6 +234,7 @@ def test_attributes_and_code_are_there_after_the_end(make_server: Any, connect: 
     assert socket.closed and socket.fd == -1
     assert socket.path == "/path" and socket.query == "query"
     assert tuple(socket.remote_address[:2]) == name[:2]
+    assert repr(socket) == f"<Socket fd=-1 CLOSED {socket.remote_address}>"
     with pytest.raises(ConnectionClosed) as caught:
         socket.send("x")
     assert (caught.value.code, caught.value.reason) == (4005, "over")

@@ -195,7 +195,7 @@ class ConnectionBase(Socket):
         return self._state == CLOSED
 
     def __repr__(self) -> str:
-        return f"<lws_gevent.Socket {self.ready_state.name} fd={self.fd} {self.remote_address!r}>"
+        return f"<Socket fd={self.fd} {self.ready_state.name} {self.remote_address!r}>"
 
     @property
     def opened(self) -> bool:
