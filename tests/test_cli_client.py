@@ -16,6 +16,7 @@ from certificates import certificates
 from gevent import subprocess as green_subprocess
 from helpers import Stack, eventually
 from raw_server import url_of
+from tools import need_module
 
 from lws_gevent.cli_bench import Histogram
 
@@ -168,7 +169,7 @@ def test_bench_tells_of_lost_connections(make_server: Any, stack: Stack) -> None
 
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_bench_plots(make_server: Any, stack: Stack, tmp_path: Path, suffix: str) -> None:
-    pytest.importorskip("matplotlib")
+    need_module("matplotlib")
     server = make_server(echo=True)
     path = tmp_path / f"latency{suffix}"
     run(stack, "bench", url_of(server), "--duration", "0.2", "--warm-up", "0.1", "--plot", str(path))

@@ -12,6 +12,7 @@ import pytest
 from certificates import certificates
 from client import BINARY, TEXT, encode
 from gevent import socket
+from gevent.threadpool import ThreadPool
 from helpers import Stack, eventually, turns
 from raw_server import accept, drain, header_of, read_head, url_of
 
@@ -605,7 +606,11 @@ def test_another_thread_is_told_to_use_run_threadsafe(make_server: Any, make_cli
                 errors.append("run_threadsafe" in str(error))
         client.run_threadsafe(sock.send, "from a thread")
 
-    gevent.get_hub().threadpool.apply(elsewhere)
+    threads = ThreadPool(1)  # of its own: the hub that its thread has made ends with it
+    try:
+        threads.apply(elsewhere)
+    finally:
+        threads.kill()
     assert errors == [True, True, True]
     assert sock.recv(5) == "from a thread"
 
