@@ -140,6 +140,22 @@ def test_wsgi_websocket() -> None:
             client.recv(10)
 
 
+def test_for_gevent_websocket() -> None:
+    with example("for_gevent_websocket.py") as address, connect(address, "/chat") as one:
+        assert one.recv(10) == "somebody came, now 1"
+        with connect(address, "/chat") as two:
+            assert one.recv(10) == two.recv(10) == "somebody came, now 2"
+            two.send("hello")
+            assert one.recv(10) == two.recv(10) == "hello"
+
+
+def test_for_flask_sock() -> None:
+    need_module("flask_sock")
+    with example("for_flask_sock.py") as address, connect(address, "/reverse") as client:
+        client.send("hello")
+        assert client.recv(10) == "olleh"
+
+
 def test_wsgi_beside() -> None:
     with example("wsgi_beside.py") as address, connect(address, "/count") as one:
         assert one.recv(10) == "1"

@@ -1,0 +1,1 @@
+"""Protocols on top of WebSocket applications."""
