@@ -41,6 +41,10 @@ BY_HAND = {
 }
 
 
+#: What gevent's servers have too, with something to be said of it here.
+DOCUMENTED_OF_GEVENT = ("start", "stop", "close", "serve_forever", "init_socket", "__enter__")
+
+
 def public_names() -> list[str]:
     return [name for name in lws_gevent.__all__ if not name.startswith("__")]
 
@@ -88,16 +92,16 @@ def signature_of(thing: Callable[..., object]) -> str:
 
 def members(cls: type) -> Iterator[tuple[str, object]]:
     """The public attributes that lws_gevent itself defines, in the order of their definition, bases last; without what
-    is there for gevent to call."""
+    is there for gevent, or for other modules, to call."""
     seen: set[str] = set()
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] != "lws_gevent":
             continue
         for name, value in vars(base).items():
             hook = (
-                name == "after_fork_in_child"
+                name in ("after_fork_in_child", "become_worker")
                 or issubclass(cls, StreamServer)
-                and (name == "handle" or (hasattr(StreamServer, name) and name not in ("start", "stop", "close")))
+                and (name == "handle" or (hasattr(StreamServer, name) and name not in DOCUMENTED_OF_GEVENT))
             )
             public = not name.startswith("_") or name in ("__iter__", "__enter__")
             if public and not hook and name not in seen:

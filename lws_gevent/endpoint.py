@@ -186,7 +186,7 @@ class Endpoint:
         RuntimeError when there is no hub yet: a server was never started, a client has never connected.
         """
         if self._hub is None:
-            raise RuntimeError("the server was not started yet, so it has no hub")
+            raise RuntimeError("there is no hub yet: the server was not started, the client has not connected")
         self._hub.loop.run_callback_threadsafe(gevent.spawn, f, *args)
 
     @property

@@ -359,7 +359,11 @@ class Server(Endpoint, StreamServer):
             self.family = getattr(_socket, "AF_UNIX", None) if isinstance(address, str) else None
 
     def init_socket(self) -> None:
-        """For gevent: makes the listening socket. OSError, which names the address, when it cannot be had."""
+        """Makes the listening socket, which `start` and `serve_forever` do if nobody has: then `port` is known.
+
+        With ``workers`` it takes the address without listening yet. OSError, which names the address, when it cannot
+        be had.
+        """
         fresh = not hasattr(self, "socket")
         if fresh and self.address is not None:
             address = self.address if isinstance(self.address, str) else self.address[:2]
@@ -494,6 +498,7 @@ class Server(Endpoint, StreamServer):
         self._topics.on_publish = on_partial
 
     def __enter__(self) -> Server:
+        """``with server:`` starts the server unless it is started, and stops it at the end of the block."""
         if not self.started:
             self.start()
         return self
