@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from lws_gevent.client_handshake import check_subprotocols
 from lws_gevent.extensions import PerMessageDeflate
 from lws_gevent.handshake import header_lines, header_pairs
-from lws_gevent.options import Settings, check_integer, check_seconds
+from lws_gevent.options import Settings, check_integer, check_seconds, unknown_option
 from lws_gevent.proxies import Proxy, parse_proxy
 from lws_gevent.tls import TlsOptions, client_context
 
@@ -196,5 +196,5 @@ def split_options(options: Mapping[str, Any]) -> tuple[Settings, ConnectSettings
         elif name in _SHARED:
             shared[name] = value
         else:
-            raise TypeError(f"unknown option {name!r}: known are {', '.join(sorted(_SHARED | _connect_names))}")
+            raise unknown_option(name, _SHARED | _connect_names)
     return Settings.from_options(shared), ConnectSettings(**connecting)

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from lws_gevent.access_log import Logger
@@ -34,6 +34,7 @@ __all__ = [
     "check_integer",
     "check_seconds",
     "from_portable",
+    "unknown_option",
 ]
 
 Origins = Literal["same"] | Sequence[str] | Callable[..., object]
@@ -210,6 +211,17 @@ def _option(default: Any, check: _Check) -> Any:
     return dataclasses.field(default=default, metadata={"check": check})
 
 
+def unknown_option(name: object, known: Collection[str]) -> TypeError:
+    """The error for a name that is none of the `known`; it names the one that was probably meant."""
+    import difflib  # for those alone who have made a mistake
+
+    spellings = [str(name), _python_name(str(name)), _portable_name(str(name))]
+    near = [option for spelling in spellings for option in difflib.get_close_matches(spelling, known, 1, 0.7)]
+    exact = [spelling for spelling in spellings if spelling in known]
+    meant = f" (did you mean {(exact + near)[0]!r}?)" if exact or near else ""
+    return TypeError(f"unknown option {name!r}{meant}: known are {', '.join(sorted(known))}")
+
+
 class ServerOptions(TypedDict, total=False):
     """The keyword arguments of :class:`lws_gevent.Server`, for type checkers."""
 
@@ -319,7 +331,7 @@ class Settings:
         """The settings for keyword arguments in snake_case. TypeError for a name that is no option."""
         for name in options:
             if name not in _names:
-                raise TypeError(f"unknown option {name!r}: known are {', '.join(sorted(_names))}")
+                raise unknown_option(name, _names)
         return cls(**options)
 
     @property
@@ -347,6 +359,10 @@ def _portable_name(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
+def _python_name(name: str) -> str:
+    return re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", name)
+
+
 _portable = {_portable_name(name): name for name in _names}
 
 
@@ -359,12 +375,11 @@ def from_portable(options: Mapping[str, Any]) -> dict[str, Any]:
     translated = {}
     for name, value in options.items():
         if name not in _portable:
-            hint = f"; in a mapping it is called {_portable_name(name)!r}" if name in _names else ""
-            raise TypeError(f"unknown option {name!r}{hint}: known are {', '.join(sorted(_portable))}")
+            raise unknown_option(name, _portable)
         translated[_portable[name]] = _with_python_names(value) if isinstance(value, Mapping) else value
     return translated
 
 
 def _with_python_names(options: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping within the mapping; whoever takes it knows which names there are."""
-    return {re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", name): options[name] for name in options}
+    return {_python_name(name): options[name] for name in options}

@@ -122,3 +122,21 @@ def test_a_mapping_has_the_names_of_node_lws() -> None:
         from_portable({"max_payload": 3})
     with pytest.raises(TypeError, match="prot"):
         from_portable({"prot": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("prot", "'port'"), ("maxPayload", "'max_payload'"), ("idletimeout", "'idle_timeout'"), ("colour", None)],
+)
+def test_an_unknown_option_names_the_one_that_was_meant(name: str, meant: str | None) -> None:
+    with pytest.raises(TypeError) as raised:
+        Settings.from_options({name: 1})
+    hint = "" if meant is None else f" (did you mean {meant}?)"
+    assert str(raised.value).startswith(f"unknown option {name!r}{hint}: known are access_log, ")
+
+
+def test_an_unknown_option_of_a_mapping_is_named_as_it_is_called_there() -> None:
+    with pytest.raises(TypeError, match=r"^unknown option 'max_payload' \(did you mean 'maxPayload'\?\): known are "):
+        from_portable({"max_payload": 1})
+    with pytest.raises(TypeError, match="^unknown option 1: known are "):
+        from_portable({1: 2})  # type: ignore[dict-item]
