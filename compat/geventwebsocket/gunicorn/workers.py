@@ -1,4 +1,7 @@
-"""``gunicorn -k geventwebsocket.gunicorn.workers.GeventWebSocketWorker``; imports nothing else in gunicorn's master."""
+"""``gunicorn -k geventwebsocket.gunicorn.workers.GeventWebSocketWorker``.
+
+As in `lws_gevent.gunicorn`, gunicorn's master imports this, before monkey-patching in the workers.
+"""
 
 from __future__ import annotations
 

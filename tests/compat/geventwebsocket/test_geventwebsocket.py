@@ -11,13 +11,14 @@ from typing import Any
 
 import gevent
 import pytest
-from client import BINARY, TEXT, Client, encode
-from gevent import pywsgi
+from client import BINARY, TEXT, Client, encode, upgrade_head
+from gevent import pywsgi, socket
 from helpers import environment, eventually
 
 from lws_gevent.compat import geventwebsocket
 from lws_gevent.compat.geventwebsocket import Resource, WebSocketApplication, WebSocketError, WebSocketServer
-from lws_gevent.compat.geventwebsocket.handler import WebSocketHandler, WebSocketMiddleware
+from lws_gevent.compat.geventwebsocket.handler import Client as Client_
+from lws_gevent.compat.geventwebsocket.handler import Clients, WebSocketHandler, WebSocketMiddleware
 from lws_gevent.compat.geventwebsocket.utf8validator import Utf8Validator
 from lws_gevent.compat.geventwebsocket.websocket import MSG_ALREADY_CLOSED
 
@@ -283,11 +284,60 @@ def test_a_resource_calls_applications_by_path_and_protocol(serve: Any, connect:
 
 
 def test_a_websocket_at_a_path_of_no_application_is_refused_with_404(serve: Any, connect: Any) -> None:
-    from client import upgrade_head
-
     wsgi = serve(Resource([("^/chat", WebSocketApplication)]))
     with Client.open(wsgi.address) as client:
         assert client.request(upgrade_head("/nowhere")).status == 404
+
+
+def test_clients_may_come_and_go_while_a_loop_goes_over_them() -> None:
+    clients = Clients()
+    clients["a"], clients["b"] = Client_("a", None), Client_("b", None)
+    for loop in (clients, clients.values(), clients.items()):
+        seen = []
+        for one in loop:
+            seen.append(one)
+            clients[len(clients)] = Client_("c", None)
+            clients.pop("a", None)
+        assert len(seen) >= 2
+        clients["a"] = Client_("a", None)
+    assert "b" in clients and "x" not in clients and clients["b"].address == "b"
+
+
+def test_the_pre_start_hook_may_keep_a_request_from_becoming_a_websocket(stack: Any, nothing_leaks: None) -> None:
+    def application(environ: Any, start_response: Any) -> Any:
+        assert "wsgi.websocket" not in environ
+        start_response("403 Forbidden", [("Content-Length", "0"), ("Connection", "close")])
+        return []
+
+    server = WebSocketServer(("127.0.0.1", 0), application, log=None, pre_start_hook=lambda handler: handler.environ)
+    server.start()
+    try:
+        with Client.open(("127.0.0.1", server.server_port)) as client:
+            assert client.request(upgrade_head("/")).status == 403
+    finally:
+        server.stop(1)
+
+
+def test_peers_without_an_address_are_told_apart(stack: Any, nothing_leaks: None, tmp_path: Any) -> None:
+    def run(ws: Any) -> None:
+        assert ws.handler.active_client.ws is ws
+        ws.send(str(len(ws.handler.server.clients)))
+        ws.receive()
+
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    listener.listen()
+    handler = type("Handler", (WebSocketHandler,), {"websocket_options": {"engine": stack.engine}})
+    server = pywsgi.WSGIServer(listener, plain(run), log=None, handler_class=handler)
+    server.start()
+    try:
+        with Client.connect(str(tmp_path / "socket")) as one, Client.connect(str(tmp_path / "socket")) as two:
+            assert one.recv_message() == "1" and two.recv_message() == "2"
+            one.close_handshake()
+            two.close_handshake()
+    finally:
+        server.stop(1)
+        server._lws_gevent_bridge.server.stop(1)
 
 
 def test_the_utf8_validator_takes_pieces() -> None:
