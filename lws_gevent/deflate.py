@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Deflate", "Deflaters", "library"]
 
-_isal: Any
-try:
-    from isal import isal_zlib as _isal
-except ImportError:
-    _isal = None
+
+def _load_isal() -> Any:
+    """The module of the extra `isal`; None where it is not installed."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return None
+    return isal_zlib
+
+
+_isal: Any = _load_isal()
 
 #: Up to here, from 1 on, ISA-L compresses when it is there; 7 to 9 ask for a ratio that only zlib reaches. Its own
 #: levels differ by a hundredth or two in size, but for 0, whose output is half as long again.
