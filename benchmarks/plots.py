@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import median, number
+from benchmarks.figures import median
 from benchmarks.rows import CURVES, ROWS, Row
 from benchmarks.servers import LIMIT, OURS, REFERENCE, SERVERS
+from benchmarks.tables import number
 
 # One colour per server in every plot; ours stands out.
 COLOURS = {

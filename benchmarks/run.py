@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocked, deflated, report
+from benchmarks import blocked, deflated, figures, record, report, tables
 from benchmarks.measure import cpu_nanoseconds, private_bytes
 from benchmarks.processes import HERE, BenchmarkError, Cores, Load, certificate, running_server
 from benchmarks.rows import BLOCKED, CURVES, ROWS, TABLE, Quantity, Row
@@ -91,7 +91,7 @@ def run_rows(
                 said = result.get("error") or f"{result['value']:.4g} {row.quantity.value}"
                 print(f"  {row.name} round {number + 1} {name}: {said}", file=sys.stderr, flush=True)
         results[row.name] = of_row
-        print(report.row_summary(row, of_row), flush=True)
+        print(tables.row_summary(row, of_row), flush=True)
     return results
 
 
@@ -151,7 +151,7 @@ def available_servers(names: Iterable[str]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     if arguments.report_only:
-        report.publish(report.load(LATEST))
+        report.publish(record.load(LATEST))
         return 0
     whole = not (arguments.quick or arguments.rows or arguments.servers or arguments.no_curves)
     servers = available_servers(arguments.servers or (QUICK_SERVERS if arguments.quick else DEFAULT_SERVERS))
@@ -169,16 +169,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         cores.server if arguments.server_core is None else arguments.server_core,
         cores.load if arguments.load_core is None else arguments.load_core,
     )
-    results = report.new_results(servers, cores, arguments.rounds, arguments.seconds)
+    results = record.new_results(servers, cores, arguments.rounds, arguments.seconds)
     results["rows"] = run_rows([ROWS[name] for name in names if name != BLOCKED], servers, arguments, cores)
     if BLOCKED in names and OURS in servers:
         results[BLOCKED] = blocked.measure(arguments.rounds, cores)
     if arguments.update and LATEST.exists():
-        results = report.merge(report.load(LATEST), results)
-    print(report.text(results))
+        results = record.merge(record.load(LATEST), results)
+    print(tables.text(results))
     output = arguments.output or (LATEST if whole or arguments.update else None)
     if output:
-        report.save(results, output)
+        record.save(results, output)
     if whole or arguments.update:
         report.publish(results)
-    return 1 if arguments.strict and report.missed(results) else 0
+    return 1 if arguments.strict and figures.missed(results) else 0

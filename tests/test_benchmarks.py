@@ -23,7 +23,19 @@ from tools import missing, need_module, need_program
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import blocked, deflated, measure, processes, report, rows, run, servers  # noqa: E402
+from benchmarks import (  # noqa: E402
+    blocked,
+    deflated,
+    figures,
+    measure,
+    processes,
+    record,
+    report,
+    rows,
+    run,
+    servers,
+    tables,
+)
 from benchmarks.processes import BenchmarkError, Cores, Load, running_server  # noqa: E402
 
 SHORT = ("--warm-up", "0.02", "--seconds", "0.05")
@@ -277,7 +289,7 @@ def test_a_server_that_does_not_start_is_reported_with_what_it_said() -> None:
 
 REPLACED = """
 import sys
-from benchmarks import report
+from benchmarks import record
 from lws_gevent import cli
 
 def echo(server):
@@ -286,13 +298,13 @@ def echo(server):
         server.send(socket, bytes(reversed(message)), binary)
 
 cli.echo = echo
-print(report.handler_source(), file=sys.stderr, flush=True)
+print(record.handler_source(), file=sys.stderr, flush=True)
 sys.exit(cli.main(["echo", "--port", "0", *sys.argv[1:]]))
 """
 
 
 def test_the_source_shown_is_the_handler_of_the_echo_command() -> None:
-    source = report.handler_source()
+    source = record.handler_source()
     assert source.startswith("def echo(server")
     assert "socket.send(message, binary)" in source
 
@@ -370,38 +382,38 @@ def test_cpu_time_and_memory_of_descendants_count() -> None:
 # --- verdicts --------------------------------------------------------------------------------------------------------
 
 
-def figures(**servers_: list[float]) -> dict[str, list[dict[str, Any]]]:
+def rounds(**servers_: list[float]) -> dict[str, list[dict[str, Any]]]:
     """Rounds of servers, a dash in a name written as an underscore."""
     return {name.replace("_", "-"): [{"value": value} for value in of_server] for name, of_server in servers_.items()}
 
 
 def test_a_ratio_is_the_median_of_the_ratios_within_each_round() -> None:
-    measured = figures(lws_gevent=[1, 20, 3], ws=[10, 40, 10])
-    assert report.ratio(measured, servers.OURS, servers.REFERENCE) == pytest.approx(0.3)
+    measured = rounds(lws_gevent=[1, 20, 3], ws=[10, 40, 10])
+    assert figures.ratio(measured, servers.OURS, servers.REFERENCE) == pytest.approx(0.3)
 
 
 def test_a_round_that_failed_is_left_out() -> None:
-    measured = figures(lws_gevent=[1, 2], ws=[10, 10])
+    measured = rounds(lws_gevent=[1, 2], ws=[10, 10])
     measured[servers.OURS][0] = {"error": "lost"}
-    assert report.ratio(measured, servers.OURS, servers.REFERENCE) == pytest.approx(0.2)
-    assert report.median(measured, servers.OURS) == 2
+    assert figures.ratio(measured, servers.OURS, servers.REFERENCE) == pytest.approx(0.2)
+    assert figures.median(measured, servers.OURS) == 2
 
 
 @pytest.mark.parametrize(("ours", "met"), [(6.0, True), (6.1, False)])
 def test_must_is_the_ratio_to_ws(ours: float, met: bool) -> None:
     row = rows.ROWS["echo-1"]
-    measured = figures(lws_gevent=[ours], ws=[10], limit=[5])
-    assert report.meets_must(row, measured) is met
-    assert report.goal_distance(row, measured) == pytest.approx(ours / 5 / 1.15)
+    measured = rounds(lws_gevent=[ours], ws=[10], limit=[5])
+    assert figures.meets_must(row, measured) is met
+    assert figures.goal_distance(row, measured) == pytest.approx(ours / 5 / 1.15)
     results = {"rows": {"echo-1": measured}}
-    assert report.missed(results) == ([] if met else ["echo-1"])
+    assert figures.missed(results) == ([] if met else ["echo-1"])
 
 
 def test_without_figures_there_is_no_verdict() -> None:
     row = rows.ROWS["idle"]
-    assert report.meets_must(row, figures(ws=[10])) is None
-    assert report.goal_distance(row, figures(ws=[10])) is None
-    assert report.goal_distance(row, figures(lws_gevent=[512])) == 2
+    assert figures.meets_must(row, rounds(ws=[10])) is None
+    assert figures.goal_distance(row, rounds(ws=[10])) is None
+    assert figures.goal_distance(row, rounds(lws_gevent=[512])) == 2
 
 
 @pytest.mark.parametrize(
@@ -415,20 +427,20 @@ def test_without_figures_there_is_no_verdict() -> None:
 def test_blocked_handlers_are_judged_by_memory_and_waiting(
     round_: dict[str, float], verdict: tuple[bool, bool]
 ) -> None:
-    assert report.blocked_verdict({"rounds": [round_]}) == verdict
+    assert figures.blocked_verdict({"rounds": [round_]}) == verdict
 
 
 def test_blocked_handlers_that_could_not_be_measured_are_a_miss() -> None:
-    assert report.missed({"rows": {}, "blocked": {"error": "lost"}}) == ["blocked"]
+    assert figures.missed({"rows": {}, "blocked": {"error": "lost"}}) == ["blocked"]
 
 
 def test_the_report_has_every_figure_and_verdict() -> None:
-    results = report.new_results(["lws-gevent", "ws", "limit"], Cores(0, 1), 1, 1)
+    results = record.new_results(["lws-gevent", "ws", "limit"], Cores(0, 1), 1, 1)
     results["rows"] = {
-        "echo-1": figures(lws_gevent=[7.5], ws=[15], limit=[6.25]),
-        "idle": figures(lws_gevent=[1800], ws=[7200]),
+        "echo-1": rounds(lws_gevent=[7.5], ws=[15], limit=[6.25]),
+        "idle": rounds(lws_gevent=[1800], ws=[7200]),
     }
-    text = report.text(results)
+    text = tables.text(results)
     for expected in ("0.500", "0.6", "pass", "1.20", "1.15 x the C limit", "0.250", "MISS", "1,800", "def echo(server"):
         assert expected in text
 
@@ -451,12 +463,12 @@ def test_the_documentation_has_the_sections_that_are_published() -> None:
 def test_new_figures_are_put_over_old_ones_server_by_server() -> None:
     old = {
         "servers": {"ws": 1},
-        "rows": {"idle": figures(ws=[1], limit=[2]), "echo-1": figures(ws=[3])},
+        "rows": {"idle": rounds(ws=[1], limit=[2]), "echo-1": rounds(ws=[3])},
         "handler": "old",
     }
-    new = {"servers": {"limit": 1}, "rows": {"idle": figures(limit=[5])}, "handler": "new"}
-    merged = report.merge(old, new)
-    assert merged["rows"] == {"idle": figures(ws=[1], limit=[5]), "echo-1": figures(ws=[3])}
+    new = {"servers": {"limit": 1}, "rows": {"idle": rounds(limit=[5])}, "handler": "new"}
+    merged = record.merge(old, new)
+    assert merged["rows"] == {"idle": rounds(ws=[1], limit=[5]), "echo-1": rounds(ws=[3])}
     assert merged["servers"] == {"ws": 1, "limit": 1}
     assert merged["handler"] == "new"
 
@@ -466,7 +478,7 @@ def test_new_figures_are_put_over_old_ones_server_by_server() -> None:
     [(None, "-"), (0.1234, "0.123"), (7.5, "7.50"), (12.34, "12.3"), (342.4, "342"), (29321, "29,321")],
 )
 def test_figures_are_written_with_three_digits(value: float | None, text: str) -> None:
-    assert report.number(value) == text
+    assert tables.number(value) == text
 
 
 def test_an_unknown_row_or_server_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -483,8 +495,8 @@ def test_figures_are_published_where_the_markers_are(tmp_path: Path, monkeypatch
     monkeypatch.setattr(report, "DOCUMENT", document)
     monkeypatch.setattr(report, "README", readme)
     monkeypatch.setattr(report, "IMAGES", tmp_path / "images")
-    results = report.new_results(["lws-gevent", "ws", "limit"], Cores(0, 1), 1, 1)
-    results["rows"] = {"echo-1": figures(lws_gevent=[7.5], ws=[15], limit=[6.25])}
+    results = record.new_results(["lws-gevent", "ws", "limit"], Cores(0, 1), 1, 1)
+    results["rows"] = {"echo-1": rounds(lws_gevent=[7.5], ws=[15], limit=[6.25])}
     report.publish(results)
     report.publish(results)
     for path in (document, readme):
