@@ -8,7 +8,7 @@ from lws_gevent._c_core cimport lws_protocol
 
 @cython.final
 cdef class MessageAssembly:
-    """One message that arrives in parts, or output that is put together, in memory of its own; _codec.pyx says how."""
+    """One message that arrives in parts, or output that is put together, in memory of its own; codec/assembly.pxi says how."""
     cdef size_t length      # octets that are here
     cdef size_t _capacity   # octets that fit without growing
     cdef size_t _announced  # octets that it had been said to become when it last grew

@@ -165,6 +165,8 @@ def cython_imports(text: str) -> Iterator[str]:
 def imports_of(path: Path) -> set[str]:
     """Everything that a source of the library imports, by its dotted name."""
     text = path.read_text(encoding="utf-8")
+    for part in re.findall(r'^include "(.+)"$', text, re.MULTILINE):
+        text += (path.parent / part).read_text(encoding="utf-8")
     if path.suffix == ".py":
         return set(python_imports(ast.parse(text, str(path))))
     return {name for name in cython_imports(text) if name.split(".")[0] not in ("cython", "cpython", "libc")}
