@@ -28,9 +28,12 @@ class BenchmarkError(Exception):
 
 
 def build(name: str) -> Path:
-    """Compiles benchmarks/NAME.c if it or a header is newer than the program; returns the program's path."""
-    source, program = HERE / f"{name}.c", BUILD / name
-    newest = max(path.stat().st_mtime for path in (source, *HERE.glob("*.h")))
+    """Compiles benchmarks/NAME.c, or benchmarks/NAME/*.c, if a source is newer than the program; returns the program's
+    path."""
+    program = BUILD / name
+    sources = sorted(str(path) for path in (HERE / name).glob("*.c")) or [str(HERE / f"{name}.c")]
+    headers = [*HERE.glob("*.h"), *(HERE / name).glob("*.h")]
+    newest = max(Path(path).stat().st_mtime for path in (*sources, *headers))
     if program.exists() and program.stat().st_mtime >= newest:
         return program
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
@@ -40,7 +43,7 @@ def build(name: str) -> Path:
     # Compiled beside it and moved, so that nobody starts a half-written program.
     with tempfile.TemporaryDirectory(dir=BUILD) as directory:
         unfinished = Path(directory) / name
-        command = [*compiler.split(), "-O2", "-std=gnu11", "-Wall", "-Wextra", "-o", str(unfinished), str(source)]
+        command = [*compiler.split(), "-O2", "-std=gnu11", "-Wall", "-Wextra", "-o", str(unfinished), *sources]
         with_tls = [*command, "-DWITH_TLS", "-lssl", "-lcrypto"]
         if name != "load" or subprocess.run(with_tls, capture_output=True).returncode:  # without OpenSSL: no TLS rows
             completed = subprocess.run(command, capture_output=True, text=True)

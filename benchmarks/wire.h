@@ -1,4 +1,4 @@
-/* What load.c and limit.c both need of RFC 6455: frame headers and masking. */
+/* What the load generator and limit.c both need of RFC 6455: frame headers and masking. */
 #ifndef LWS_BENCH_WIRE_H
 #define LWS_BENCH_WIRE_H
 
