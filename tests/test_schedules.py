@@ -2,7 +2,8 @@
 
 A hypothesis state machine opens connections, sends messages (whole, in fragments, in parts of frames), and scripts by
 them what the handlers do: echo, yield, block, raise, be killed, time out, close and send to each other. Peers close,
-reset, stall. Nothing is asserted before the end of a schedule: what is drawn must not depend on what the server does.
+reset, stall. Some schedules go over TLS, and in some messages are compressed. Nothing is asserted before the end of a
+schedule: what is drawn must not depend on what the server does.
 The model says what each side must have seen: messages in order, one at a time, none lost or doubled; every ping
 answered; the close event exactly once; sends after the end raise; nothing left at the end.
 
@@ -11,14 +12,18 @@ LWS_GEVENT_SCHEDULES is the number of schedules per stack."""
 from __future__ import annotations
 
 import contextvars
+import functools
 import os
 from typing import Any
 
 import gevent
 import gevent.event
 import gevent.local
+import gevent.socket
 import pytest
-from client import CLOSE, CONTINUATION, PING, TEXT, Client, PeerClosed, close_payload, encode
+from certificates import certificates
+from client import CLOSE, CONTINUATION, PING, TEXT, Client, Frame, PeerClosed, close_payload, encode
+from deflate_peer import RSV1, TAIL, DeflatePeer, extensions
 from helpers import Stack, alive, eventually
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -56,12 +61,41 @@ ACTIONS = [
 ]
 FAILING = {"raise", "exit", "kill", "timeout", "stray"}
 
+#: How messages are compressed: not at all, each by itself, or in a context of each connection's own.
+COMPRESSION: dict[str, Any] = {
+    "none": False,
+    "shared": {"threshold": 0},
+    "own": {"threshold": 0, "server_no_context_takeover": False, "client_no_context_takeover": False},
+}
+
 context_variable: contextvars.ContextVar[Any] = contextvars.ContextVar("context_variable", default=None)
 greenlet_local = gevent.local.local()
 
 
 class Boom(Exception):
     """Raised by handlers that were told to."""
+
+
+@functools.cache
+def contexts() -> tuple[Any, Any]:
+    """The server's and the client's context of TLS."""
+    return certificates().server_context(), certificates().client_context()
+
+
+class Peer(Client):
+    """A client that may have agreed on compression."""
+
+    deflate: DeflatePeer | None = None
+
+    def recv_frame(self) -> Frame:
+        frame = super().recv_frame()
+        if not frame.rsv:
+            return frame
+        assert self.deflate is not None and frame.rsv == RSV1 and frame.fin, frame
+        return frame._replace(rsv=0, payload=self.deflate.inflate(frame.payload + TAIL))
+
+    def half_close(self) -> None:
+        gevent.socket.socket.shutdown(self.sock, gevent.socket.SHUT_WR)  # and over TLS too it goes on reading
 
 
 class Connection:
@@ -71,7 +105,7 @@ class Connection:
         self.number = number
         self.loop = loop  # its connection handler iterates, instead of message events
         self.socket: Any = None
-        self.client: Client = None  # type: ignore[assignment]
+        self.client: Peer = None  # type: ignore[assignment]
         # The peer's end
         self.sent_messages = 0
         self.received: list[str] = []
@@ -152,6 +186,9 @@ class Schedule(RuleBasedStateMachine):
         self.wrong: list[Any] = []
         self.count = 0
         self.stopping = False
+
+    def start(self, tls: bool, compression: str) -> None:
+        self.tls, self.compressed = tls, compression != "none"
         self.server = Server(
             host="127.0.0.1",
             port=0,
@@ -159,6 +196,8 @@ class Schedule(RuleBasedStateMachine):
             max_backpressure=LIMIT,
             close_timeout=10,
             send_timeout=20,
+            ssl=contexts()[0] if tls else None,
+            per_message_deflate=COMPRESSION[compression],
         )
         for event in ("connection", "message", "close", "error"):
             self.server.on(event, getattr(self, "on_" + event))
@@ -387,13 +426,21 @@ class Schedule(RuleBasedStateMachine):
                 connection.left = True
                 connection.codes.add(1006)
 
-    def message(self, connection: Connection, action: str, argument: int) -> bytes:
-        text = f"{connection.sent_messages} {action} {argument}"
+    def message(self, connection: Connection, action: str, argument: int) -> tuple[bytes, int]:
+        """The payload of a message, and the reserved bits of its first frame."""
+        text = f"{connection.sent_messages} {action} {argument}".encode()
         connection.sent_messages += 1
-        return text.encode()
+        if connection.client.deflate is None or argument == 0:
+            return text, 0
+        return connection.client.deflate.compress(text), RSV1
 
-    @initialize(count=st.integers(1, 3))
-    def begin(self, count: int) -> None:
+    def frame(self, connection: Connection, action: str, argument: int) -> bytes:
+        payload, rsv = self.message(connection, action, argument)
+        return encode(TEXT, payload, rsv=rsv)
+
+    @initialize(count=st.integers(1, 3), tls=st.booleans(), compression=st.sampled_from(list(COMPRESSION)))
+    def begin(self, count: int, tls: bool, compression: str) -> None:
+        self.start(tls, compression)
         for _ in range(count):
             self.open(False)
 
@@ -402,7 +449,15 @@ class Schedule(RuleBasedStateMachine):
     def open(self, loop: bool) -> None:
         connection = Connection(len(self.connections), loop)
         self.connections.append(connection)
-        connection.client = Client.connect(("127.0.0.1", self.server.port), f"/{connection.number}", timeout=60)
+        connection.client = Peer.connect(
+            ("127.0.0.1", self.server.port),
+            f"/{connection.number}",
+            extensions() if self.compressed else (),
+            timeout=60,
+            tls=contexts()[1] if self.tls else None,
+        )
+        if self.compressed:
+            connection.client.deflate = DeflatePeer(connection.client)
         self.readers.append(gevent.spawn(connection.read))
 
     @rule(
@@ -413,9 +468,7 @@ class Schedule(RuleBasedStateMachine):
     def send_messages(self, index: int, actions: list[str], argument: int) -> None:
         connection = self.pick(index)
         if connection:
-            self.octets(
-                connection, b"".join(encode(TEXT, self.message(connection, action, argument)) for action in actions)
-            )
+            self.octets(connection, b"".join(self.frame(connection, action, argument) for action in actions))
 
     @rule(
         index=st.integers(0, 5), action=st.sampled_from(ACTIONS), cut=st.floats(0.01, 0.99), argument=st.integers(0, 5)
@@ -423,7 +476,7 @@ class Schedule(RuleBasedStateMachine):
     def send_a_part(self, index: int, action: str, cut: float, argument: int) -> None:
         connection = self.pick(index)
         if connection:
-            frame = encode(TEXT, self.message(connection, action, argument))
+            frame = self.frame(connection, action, argument)
             middle = max(1, int(len(frame) * cut))
             self.octets(connection, frame[:middle])
             connection.rest = frame[middle:]
@@ -432,8 +485,8 @@ class Schedule(RuleBasedStateMachine):
     def begin_fragments(self, index: int, action: str, cut: int, argument: int) -> None:
         connection = self.pick(index)
         if connection:
-            text = self.message(connection, action, argument)
-            self.octets(connection, encode(TEXT, text[:cut], fin=False) + encode(CONTINUATION, b"", fin=False))
+            text, rsv = self.message(connection, action, argument)
+            self.octets(connection, encode(TEXT, text[:cut], fin=False, rsv=rsv) + encode(CONTINUATION, b"", fin=False))
             connection.rest = encode(CONTINUATION, text[cut:])
             connection.between_fragments = True
 
