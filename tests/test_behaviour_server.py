@@ -124,6 +124,20 @@ def test_stop_sends_1001_to_everyone_and_reports_it(make_server: Any, connect: A
     assert not list(server.connections)
 
 
+@pytest.mark.also_over_tls
+def test_stop_reports_those_whom_it_cuts_before_it_returns(make_server: Any, connect: Any) -> None:
+    server = make_server(echo=True)
+    closes: list[Any] = []
+    server.on("close", lambda socket, code: closes.append(code))
+    clients = [connect(server) for _ in range(3)]
+    for client in clients:
+        client.echo()
+    server.stop(timeout=0.05)  # nobody answers
+    assert closes == [1001] * 3
+    for client in clients:
+        client.expect_close(1001)
+
+
 def test_stop_takes_another_code(make_server: Any, connect: Any, spawn: Any) -> None:
     server = make_server(echo=True)
     client = connect(server)

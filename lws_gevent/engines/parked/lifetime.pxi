@@ -148,6 +148,7 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
     engine.connection_count -= 1
     if engine.ended is not None:
         engine.ended.set()
+        engine.ended = None  # one that is set would be waited for without the hub's turning
     if rare is not None:
         output_clear(&rare.output)
         if not keep:  # else it is delivered yet, before the close event
