@@ -21,7 +21,7 @@ __all__ = ["WebSocketApp", "setReconnect", "set_reconnect"]
 
 _reconnect: float = 0
 
-#: So often, in seconds, has a foreign dispatcher the hub run.
+#: So often, in seconds, has a foreign dispatcher the hub run, and for so long.
 _STEP = 0.01
 
 
@@ -172,7 +172,7 @@ class WebSocketApp:
         greenlet = gevent.spawn(self._run, making, connecting, pinging, again)
 
         def step() -> bool:
-            gevent.sleep(0)
+            greenlet.join(_STEP)
             return not greenlet.dead
 
         dispatcher.timeout(_STEP, step)
