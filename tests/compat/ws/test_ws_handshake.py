@@ -447,6 +447,30 @@ def test_headers_do_not_go_to_another_host(
     assert result.url == where
 
 
+@pytest.mark.parametrize("credentials", [{"auth": "foo:bar"}, {"headers": HEADERS}], ids=["auth", "headers"])
+def test_a_second_redirect_is_minded_like_the_first(http: Any, serve: Any, dial: Any, credentials: Any) -> None:
+    wss = serve()
+    there = until(wss, "connection", lambda websocket, _request: websocket.close())
+    server, requests = http(), []
+
+    def upgrade(request: Any, socket: Any) -> None:
+        requests.append(request)
+        where = "/again" if request.url == "/" else f"ws://localhost:{port(wss)}/there"
+        socket.end(f"HTTP/1.1 302 Found\r\nLocation: {where}\r\n\r\n")
+
+    server.on("upgrade", upgrade)
+    client = dial(server, followRedirects=True, **credentials)
+    closed = until(client, "close")
+    _, request = there()
+    assert closed()[0] == 1005 and client._redirects == 2
+    assert [(each.url, each.headers.get("authorization")) for each in requests] == [
+        ("/", CREDENTIALS),
+        ("/again", CREDENTIALS),
+    ]
+    assert (request.url, request.headers["host"]) == ("/there", f"localhost:{port(wss)}")
+    assert "authorization" not in request.headers and "cookie" not in request.headers
+
+
 @case(FILE, ELSEWHERE + HEARD + "does not drop any headers by default")
 def test_a_listener_may_let_headers_go_to_another_host(http: Any, serve: Any, dial: Any) -> None:
     wss = serve()

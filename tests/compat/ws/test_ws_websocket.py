@@ -1165,7 +1165,8 @@ def test_the_binary_type_can_be_changed_at_any_time(serve: Any, dial: Any) -> No
             assert (type(data), data) == (type(expected), expected)
             message = until(receiver, "message")
             sender.send("text")
-            assert message() == (b"text", False)
+            data, is_binary = message()
+            assert (type(data), data, is_binary) == (bytes, b"text", False)
 
 
 # TLS
