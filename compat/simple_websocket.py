@@ -126,7 +126,13 @@ def _abandon(socket: lws_gevent.Socket) -> None:
 
 
 class Server(Base):
-    """The connection of a WSGI request, under gevent.pywsgi or one of gunicorn's gevent workers; see `accept`."""
+    """The connection of a WSGI request, under gevent.pywsgi or one of gunicorn's gevent workers.
+
+    The handshake is answered with the first subprotocol of the client that is in `subprotocols`. The client is pinged
+    after `ping_interval` seconds of silence, and the connection ends when it does not answer in as many; None: what the
+    handler or middleware around says, without one no pings. `max_message_size` likewise, without one 16 MiB. What
+    remains is accepted and means nothing.
+    """
 
     def __init__(
         self,
@@ -160,25 +166,10 @@ class Server(Base):
         super().__init__(socket)
 
     @classmethod
-    def accept(
-        cls,
-        environ: dict[str, Any],
-        subprotocols: str | Iterable[str] | None = None,
-        receive_bytes: int = 4096,
-        ping_interval: float | None = None,
-        max_message_size: int | None = None,
-        thread_class: Any = None,
-        event_class: Any = None,
-        selector_class: Any = None,
-    ) -> Server:
-        """Answers the handshake of a request, with the first subprotocol of the client that is in `subprotocols`.
-
-        The client is pinged after `ping_interval` seconds of silence, and the connection ends when it does not answer
-        in as many; None: what the handler or middleware around says, without one no pings. `max_message_size`
-        likewise, without one 16 MiB. What remains is accepted and means nothing. ConnectionError: the handshake was
-        refused; RuntimeError: this is no request of a server that is understood.
-        """
-        return cls(environ, subprotocols, receive_bytes, ping_interval, max_message_size)
+    def accept(cls, environ: dict[str, Any], *args: Any, **kwargs: Any) -> Server:
+        """Answers the handshake of a request, with the arguments of `Server`. ConnectionError: the handshake was
+        refused; RuntimeError: this is no request of a server that is understood."""
+        return cls(environ, *args, **kwargs)
 
     def choose_subprotocol(self, request: Any) -> str | None:
         """The subprotocol for a request with these ``subprotocols``; a subclass may override it."""
