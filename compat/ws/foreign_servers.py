@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
@@ -37,12 +37,12 @@ class CoreUpgrades(EventEmitter):
 
     def __init__(self, server: lws_gevent.Server) -> None:
         super().__init__()
-        self.core = server
+        self._core = ref(server)  # which has us: see _core_upgrades
         server.take_requests(self._takes, self._serve)
 
     def address(self) -> Any:
         """``address``, ``family`` and ``port`` of the server."""
-        return _address(self.core)
+        return _address(self._core())
 
     def _takes(self, request: lws_gevent.Request) -> bool:
         return request.upgrade_status != 0 and bool(self.listenerCount("upgrade"))
@@ -55,7 +55,7 @@ class CoreUpgrades(EventEmitter):
         self.emit("upgrade", message, socket, octets[octets.index(b"\r\n\r\n") + 4 :])
 
 
-#: Of servers of the core: they know nothing of compat.
+#: Of servers of the core: they know nothing of compat. None of these may refer to its server, or it would stay for ever.
 _core_upgrades: WeakKeyDictionary[Any, CoreUpgrades] = WeakKeyDictionary()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from gevent.pywsgi import WSGIServer
+from helpers import eventually
 from parity import opened, record, until
 from raw_http import HANDSHAKE, UPGRADE, ask
 
@@ -92,3 +95,17 @@ def test_without_a_listener_the_server_keeps_its_upgrades(dial: Any) -> None:
     client.send("echo")
     assert message() == (b"echo", False)
     core.stop(1)
+
+
+@pytest.mark.parametrize("engine", ["parked", "greenlet"])
+def test_a_server_that_nobody_has_any_more_is_gone(engine: str, dial: Any) -> None:
+    core = lws_gevent.Server(("127.0.0.1", 0), engine="auto" if engine == "parked" else engine)
+    core.start()
+    wss = WebSocketServer({"server": core})
+    opened(dial(f"ws://127.0.0.1:{core.port}")).terminate()
+    eventually(lambda: not wss.clients)
+    wss.close()
+    core.stop(1)
+    left = weakref.ref(core)
+    del core, wss
+    eventually(lambda: gc.collect() is not None and left() is None, "the server is gone")
