@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +13,15 @@ from gevent.event import AsyncResult, Event
 
 from lws_gevent.compat.ws.emitter import EventEmitter
 from lws_gevent.compat.ws.errors import WSError, WSTypeError
-from lws_gevent.compat.ws.http_parser import parseResponse, readHead
+from lws_gevent.compat.ws.http_parser import MAX_HEAD, parseResponse, readHead
 from lws_gevent.compat.ws.message import IncomingMessage
 from lws_gevent.compat.ws.net import Socket, socketError
 from lws_gevent.compat.ws.ticks import nextTick
 from lws_gevent.compat.ws.tls import clientContext
 
 __all__ = ["ClientRequest"]
+
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}(?=[ \t;]|\Z)")
 
 
 class ClientRequest(EventEmitter):
@@ -215,44 +218,53 @@ def _host(options: Mapping[str, Any]) -> str:
 
 def _read_body(message: IncomingMessage, octets: bytes) -> None:
     """Emits the body of a response; what cannot be read any more ends it."""
-    length = message.headers.get("content-length")
-    chunked = "chunked" in message.headers.get("transfer-encoding", "").lower()
-    left = int(length) if length is not None and length.isdigit() and not chunked else None
+    length = message.headers.get("content-length", "")
     try:
-        if chunked:
+        if "chunked" in message.headers.get("transfer-encoding", "").lower():
             _read_chunks(message, octets)
-            return
-        while left is None or left > 0:
-            if not octets:
-                octets = message.socket.raw.recv(64 * 1024)
-                if not octets:
-                    return
-            piece = octets if left is None else octets[:left]
-            if left is not None:
-                left -= len(piece)
-            octets = b""
-            message.emit("data", piece)
-    except (OSError, AttributeError, ValueError):
+        elif length.isdigit():
+            _pass_on(message, octets, int(length))
+        else:  # up to the end of the connection
+            while True:
+                message.emit("data", octets or _receive(message))
+                octets = b""
+    except (OSError, EOFError, AttributeError, ValueError):
         pass  # aborted, or broken: this was all
+
+
+def _receive(message: IncomingMessage) -> bytes:
+    octets: bytes = message.socket.raw.recv(64 * 1024)
+    if not octets:
+        raise EOFError
+    return octets
+
+
+def _pass_on(message: IncomingMessage, octets: bytes, size: int) -> bytes:
+    """Emits `size` octets, as they come; those that are there behind them."""
+    while size:
+        octets = octets or _receive(message)
+        piece, octets = octets[:size], octets[size:]
+        size -= len(piece)
+        message.emit("data", piece)
+    return octets
 
 
 def _read_chunks(message: IncomingMessage, octets: bytes) -> None:
     """RFC 9112 section 7.1."""
-    raw = message.socket.raw
     while True:
         while b"\r\n" not in octets:
-            more = raw.recv(64 * 1024)
-            if not more:
-                return
-            octets += more
+            if len(octets) > MAX_HEAD:
+                raise ValueError("the line of a chunk is too long")
+            octets += _receive(message)
         line, _, octets = octets.partition(b"\r\n")
-        size = int(line.partition(b";")[0], 16)
-        if size == 0:
+        size = _CHUNK_SIZE.match(line)
+        if size is None:
+            raise ValueError("the size of a chunk is no number")
+        if not int(size[0], 16):
             return
-        while len(octets) < size + 2:
-            more = raw.recv(64 * 1024)
-            if not more:
-                return
-            octets += more
-        message.emit("data", octets[:size])
-        octets = octets[size + 2 :]
+        octets = _pass_on(message, octets, int(size[0], 16))
+        while len(octets) < 2:
+            octets += _receive(message)
+        if octets[:2] != b"\r\n":
+            raise ValueError("a chunk is longer than it says")
+        octets = octets[2:]

@@ -55,7 +55,7 @@ class CoreUpgrades(EventEmitter):
         self.emit("upgrade", message, socket, octets[octets.index(b"\r\n\r\n") + 4 :])
 
 
-#: Of servers of the core: they know nothing of compat. None of these may refer to its server, or it would stay for ever.
+#: Of servers of the core: they know nothing of compat. None may refer to its server, which would stay for ever then.
 _core_upgrades: WeakKeyDictionary[Any, CoreUpgrades] = WeakKeyDictionary()
 
 

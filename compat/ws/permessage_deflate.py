@@ -1,6 +1,7 @@
 """The extension permessage-deflate (RFC 7692) as ws offers it to programs: negotiation, and streams with callbacks.
 
-Connections do not use the streams of this module but those of lws_gevent, which compress in its core.
+Connections that the core carries are compressed there; the streams of this module are for the others, all clients'
+among them.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Receiver(Writable):
     `options`, as keywords or in a dict: ``allowSynchronousEvents`` (True), ``binaryType`` (``'nodebuffer'``: bytes,
     ``'arraybuffer'``: bytearray, ``'fragments'``: list of bytes), ``extensions`` (a dict with a `PerMessageDeflate`),
     ``isServer`` (False), ``maxBufferedChunks``, ``maxFragments``, ``maxPayload`` (0: no limit), ``skipUTF8Validation``
-    (False). For programs that bring their own transport; connections of this package are parsed by the core.
+    (False). For connections over a stream, all clients' among them, and programs that bring their own transport.
     """
 
     def __init__(self, options: Mapping[str, Any] | None = None, **keywords: Any) -> None:

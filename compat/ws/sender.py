@@ -56,8 +56,8 @@ class Sender:
     """Frames messages and writes them to `socket`, which has ``write(octets, callback)`` and may have ``cork()`` and
     ``uncork()``.
 
-    `extensions`: a dict with a `PerMessageDeflate`; `generateMask`: fills a bytearray of four octets. For programs that
-    bring their own transport; connections of this package are framed by the core.
+    `extensions`: a dict with a `PerMessageDeflate`; `generateMask`: fills a bytearray of four octets. For connections
+    over a stream (all clients' among them) and programs that bring their own transport; the core frames the others.
     """
 
     def __init__(

@@ -102,9 +102,10 @@ def test_a_server_that_nobody_has_any_more_is_gone(engine: str, dial: Any) -> No
     core = lws_gevent.Server(("127.0.0.1", 0), engine="auto" if engine == "parked" else engine)
     core.start()
     wss = WebSocketServer({"server": core})
+    closed = until(wss, "close")
     opened(dial(f"ws://127.0.0.1:{core.port}")).terminate()
-    eventually(lambda: not wss.clients)
     wss.close()
+    closed()
     core.stop(1)
     left = weakref.ref(core)
     del core, wss

@@ -211,6 +211,54 @@ def test_an_unexpected_response_is_for_its_listener(http: Any, dial: Any, abort:
     assert abort or body == b"foo"
 
 
+@pytest.mark.parametrize(
+    ("head", "pieces", "body"),
+    [
+        ("Transfer-Encoding: chunked", [b"3\r\nabc\r\nA ;x=y\r\n0123", b"456789\r\n0\r\n\r\n"], b"abc0123456789"),
+        ("Transfer-Encoding: chunked", [b"3\r\nabc\r\n-1\r\nxyz\r\n"], b"abc"),
+        ("Transfer-Encoding: chunked", [b"3\r\nabc\r\n1_0\r\n0123456789abcdef\r\n0\r\n\r\n"], b"abc"),
+        ("Transfer-Encoding: chunked", [b"3\r\nabcdef\r\n0\r\n\r\n"], b"abc"),
+        ("Transfer-Encoding: chunked", [b"3\r\nabc\r\n", b"1" * 40_000], b"abc"),
+        ("Transfer-Encoding: chunked", [b"3\r\nab"], b"ab"),
+        ("Content-Length: 5", [b"ab", b"cdefg"], b"abcde"),
+        (f"Content-Length: {'9' * 5000}", [b"ab"], b""),
+        ("Connection: close", [b"ab", b"cd"], b"abcd"),
+    ],
+    ids=[
+        "chunks",
+        "negative",
+        "underscore",
+        "too long",
+        "endless line",
+        "cut",
+        "length",
+        "absurd length",
+        "to the end",
+    ],
+)
+def test_the_body_of_an_unexpected_response_is_read(http: Any, dial: Any, head: str, pieces: Any, body: bytes) -> None:
+    server = http()
+
+    def upgrade(_request: Any, socket: Any) -> None:
+        socket.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n")
+        for piece in pieces:
+            socket.write(piece)
+        socket.end()
+
+    server.on("upgrade", upgrade)
+    client = dial(server)
+    read = bytearray()
+    done = Done()
+
+    def unexpected(_request: Any, response: Any) -> None:
+        response.on("data", read.extend)
+        response.on("end", done)
+
+    client.on("unexpected-response", unexpected)
+    done.wait()
+    assert read == body
+
+
 @case(FILE, ESTABLISHING + "fails if the opening handshake timeout expires")
 def test_a_handshake_has_a_deadline(http: Any, dial: Any) -> None:
     server = http()
