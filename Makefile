@@ -8,9 +8,12 @@ SECTIONS ?= 1 2 3 4 5 6 7 9 10 12 13
 STACKS ?=
 SECONDS ?= 60
 COUNT ?= 50000
+WORKERS ?= logical
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
+# How the suite is split: one worker for each core, at most four. WORKERS=0 runs it in one process.
+SPLIT := --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
 SOURCES := setup.py setup.cfg pyproject.toml $(shell find lws_gevent -name '*.p[xy][dix]' -o -path 'lws_gevent/c_core/*.[ch]')
 
 .PHONY: serve test lint types sanitize fuzz autobahn soak bench reference clean
@@ -19,7 +22,7 @@ serve: $(VENV)/.installed  ## an echo server with a page to try it on
 	$(BIN)/lws-gevent echo --port $(PORT)
 
 test: $(VENV)/.installed-test  ## the whole suite; what a missing tool would have tested is skipped with the reason
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SPLIT) $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
@@ -31,7 +34,7 @@ types: $(VENV)/.installed-lint
 	PYTHON=$(BIN)/python .ci/stubtest
 
 sanitize: $(VENV)/.installed-test  ## the suite and the C core under ASan and UBSan
-	PYTHON=$(BIN)/python .ci/sanitize
+	PYTHON=$(BIN)/python WORKERS=$(WORKERS) .ci/sanitize
 
 fuzz:  ## libFuzzer on the C core, SECONDS each
 	fuzz/run $(SECONDS)

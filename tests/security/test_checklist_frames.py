@@ -238,6 +238,7 @@ def test_f14_a_reason_of_123_octets_is_fine(scene: Any) -> None:
 @pytest.mark.parametrize(
     "after",
     [encode(TEXT, "data"), encode(PING, b"ping"), encode(CLOSE, close_payload(1001)), encode(3, b""), b"\xff" * 50],
+    ids=["data", "ping", "another close", "reserved opcode", "rubbish"],  # not the frames, whose mask is random
 )
 def test_f15_whatever_comes_after_the_close_is_ignored(scene: Any, after: bytes) -> None:
     attacked = scene()
