@@ -93,6 +93,7 @@ class _Reply:
         self._environ = environ
         self._start_response = start_response
         self._started = False
+        self._failed = False
 
     @property
     def is_over(self) -> bool:
@@ -102,6 +103,7 @@ class _Reply:
     def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], Any]:
         """For the application: its start_response."""
         if self.is_over:
+            self._failed = status.startswith("5")  # a framework has caught what its view has raised
             return _forget
         self._started = True
         if not status.startswith("101"):
@@ -129,7 +131,7 @@ class _Reply:
     def finish(self) -> None:
         """The application has returned, and the connection was a WebSocket: tells the WSGI server, for its log."""
         if self._websocket.accepted and not self._websocket.closed:
-            self._websocket.close()
+            self._websocket.close(1011 if self._failed else 1000)
         if not self._started:
             self._started = True
             tell_of_upgrade(self._start_response)

@@ -127,19 +127,6 @@ def test_topics() -> None:
         assert one.recv(10) == "somebody left tea"
 
 
-def test_wsgi_websocket() -> None:
-    from websockets.exceptions import ConnectionClosedOK
-
-    with example("wsgi_websocket.py") as address, connect(address) as client:
-        client.send("one two three")
-        assert client.recv(10) == "3 words"
-        with urllib.request.urlopen(f"http://{address}/", timeout=10) as response:
-            assert response.read() == b"Here is a WebSocket.\n"
-        client.send("bye")
-        with pytest.raises(ConnectionClosedOK):
-            client.recv(10)
-
-
 def test_for_gevent_websocket() -> None:
     with example("for_gevent_websocket.py") as address, connect(address, "/chat") as one:
         assert one.recv(10) == "somebody came, now 1"
@@ -147,13 +134,6 @@ def test_for_gevent_websocket() -> None:
             assert one.recv(10) == two.recv(10) == "somebody came, now 2"
             two.send("hello")
             assert one.recv(10) == two.recv(10) == "hello"
-
-
-def test_for_flask_sock() -> None:
-    need_module("flask_sock")
-    with example("for_flask_sock.py") as address, connect(address, "/reverse") as client:
-        client.send("hello")
-        assert client.recv(10) == "olleh"
 
 
 def test_wsgi_beside() -> None:
@@ -283,7 +263,9 @@ def test_every_example_has_a_test() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} <= tests
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted([*EXAMPLES.glob("*.py"), *EXAMPLES.glob("frameworks/*.py")]), ids=lambda path: path.name
+)
 def test_an_example_fits_on_a_screen_and_says_what_it_shows(path: Path) -> None:
     text = path.read_text()
     assert text.startswith('"""') and len(text.splitlines()) <= 60

@@ -156,6 +156,20 @@ def test_an_application_that_raises_closes_with_1011(serve: Any, connect: Any, m
     assert raised == [ZeroDivisionError]
 
 
+@pytest.mark.parametrize("is_iterator", [False, True])
+def test_an_application_whose_framework_answers_with_500_closes_with_1011(
+    serve: Any, connect: Any, is_iterator: bool
+) -> None:
+    def application(environ: Environ, start_response: Any) -> Any:
+        environ["wsgi.websocket"].recv()
+        start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+        return iter([b"What went wrong is in the log."]) if is_iterator else [b"What went wrong is in the log."]
+
+    client = connect(serve(application))
+    client.send("fail")
+    client.expect_close(1011)
+
+
 def test_a_peer_that_leaves_is_no_error_of_the_application(serve: Any, connect: Any) -> None:
     def waiting(environ: Environ, start_response: Any) -> list[bytes]:
         websocket = environ["wsgi.websocket"]

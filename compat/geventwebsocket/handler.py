@@ -132,8 +132,14 @@ class _Upgrade:
         key = self.client_address
         self._key = key = key if key and key not in clients else (key, id(websocket))
         clients[key] = websocket if isinstance(clients, Clients) else Client(key, websocket)
+
+        def start_response(status: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], Any]:
+            if status.startswith("5") and not websocket.closed:
+                websocket.close(1011)  # a framework has caught what its view has raised
+            return _ignore
+
         try:
-            result = self.application(environ, _ignore_response)
+            result = self.application(environ, start_response)
             try:
                 for _ in result or ():
                     pass
@@ -235,10 +241,6 @@ class WebSocketMiddleware(wsgi.WebSocketMiddleware):
 
     def __init__(self, application: Any, **options: Any) -> None:
         super().__init__(Upgrading(application), **options)
-
-
-def _ignore_response(status: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], Any]:
-    return _ignore
 
 
 def _ignore(data: bytes) -> None:

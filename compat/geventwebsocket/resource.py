@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from lws_gevent import wsgi
 from lws_gevent.compat.geventwebsocket.exceptions import WebSocketError
+from lws_gevent.compat.geventwebsocket.handler import Upgrading
 from lws_gevent.compat.geventwebsocket.protocols.base import BaseProtocol
 
 __all__ = ["Resource", "WebSocketApplication"]
@@ -51,10 +53,14 @@ class WebSocketApplication:
 
 class Resource:
     """A WSGI application that calls others: `apps` are pairs of a regular expression for the path, and a subclass of
-    `WebSocketApplication` or a WSGI application, or a mapping of them. The first that fits is called; none: 404."""
+    `WebSocketApplication` or a WSGI application, or a mapping of them. The first that fits is called; none: 404.
+
+    It needs no handler, middleware or worker of this package: within one of `lws_gevent.wsgi` or `lws_gevent.gunicorn`
+    it gives its applications gevent-websocket's interface by itself, and ``ws.handler.server.clients`` are its own."""
 
     def __init__(self, apps: Iterable[tuple[str, Any]] | Mapping[str, Any] | None = None) -> None:
         self.apps: Any = list(apps.items() if isinstance(apps, Mapping) else apps or ())
+        self._upgrading = Upgrading(self)
 
     def _is_websocket_app(self, app: Any) -> bool:
         return isinstance(app, type) and issubclass(app, WebSocketApplication)
@@ -77,6 +83,8 @@ class Resource:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Serves one request."""
         websocket = environ.get("wsgi.websocket")
+        if isinstance(websocket, wsgi.WebSocket):  # not accepted yet, and with the interface of lws_gevent
+            return self._upgrading(environ, start_response)
         app = self._app_by_path(environ["PATH_INFO"], websocket is not None)
         if app is None:
             if websocket is not None:

@@ -1,4 +1,5 @@
-"""Flask-SocketIO in gevent mode, echoing, on the interface that is named: geventwebsocket or simple_websocket."""
+"""Flask-SocketIO in gevent mode, echoing, on the interfaces that are named: geventwebsocket, simple_websocket or
+engineio, and "theirs": gevent-websocket proper may be found."""
 
 import sys
 from typing import Any
@@ -7,11 +8,16 @@ import gevent
 
 from lws_gevent.compat import geventwebsocket, simple_websocket
 
-if sys.argv[1] == "geventwebsocket":
+if "geventwebsocket" in sys.argv:
     geventwebsocket.install()
-else:
+elif "theirs" not in sys.argv:
     sys.modules["geventwebsocket"] = None  # type: ignore[assignment]  # as if nobody had installed it
+if "simple_websocket" in sys.argv:
     simple_websocket.install()
+if "engineio" in sys.argv:
+    from lws_gevent.compat import engineio
+
+    engineio.install()
 
 from flask import Flask  # noqa: E402
 from flask_socketio import SocketIO  # noqa: E402

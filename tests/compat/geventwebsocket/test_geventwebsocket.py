@@ -15,6 +15,7 @@ from client import BINARY, TEXT, Client, encode, upgrade_head
 from gevent import pywsgi, socket
 from helpers import environment, eventually
 
+from lws_gevent import wsgi
 from lws_gevent.compat import geventwebsocket
 from lws_gevent.compat.geventwebsocket import Resource, WebSocketApplication, WebSocketError, WebSocketServer
 from lws_gevent.compat.geventwebsocket.handler import Client as Client_
@@ -281,6 +282,42 @@ def test_a_resource_calls_applications_by_path_and_protocol(serve: Any, connect:
         with Client.open(wsgi.address) as asking:
             request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
             assert asking.request(request.encode()).status == status
+
+
+def test_an_application_whose_framework_answers_with_500_closes_with_1011(serve: Any, connect: Any) -> None:
+    def application(environ: Any, start_response: Any) -> Any:
+        environ["wsgi.websocket"].receive()
+        start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+        return [b"What went wrong is in the log."]
+
+    client = connect(serve(application))
+    client.send("fail")
+    client.expect_close(1011)
+
+
+def test_a_resource_needs_no_handler_of_this_interface(stack: Any, nothing_leaks: None) -> None:
+    class Everybody(WebSocketApplication):
+        def on_message(self, message: Any) -> None:
+            for client in self.ws.handler.server.clients.values():
+                if message is not None or client.ws is not self.ws:
+                    client.ws.send(message or "somebody left")
+
+    middleware = wsgi.WebSocketMiddleware(Resource([("^/all", Everybody)]), engine=stack.engine)
+    server = pywsgi.WSGIServer(("127.0.0.1", 0), middleware, log=None)
+    server.start()
+    try:
+        address = ("127.0.0.1", server.server_port)
+        with Client.connect(address, "/all") as one, Client.connect(address, "/all") as two:
+            one.echo("hello")
+            assert two.recv_message() == "hello"
+            one.disconnect()
+            assert two.recv_message() == "somebody left"
+            two.close_handshake()
+        with Client.open(address) as client:
+            assert client.request(upgrade_head("/nowhere")).status == 404
+    finally:
+        server.stop(1)
+        middleware.server.stop(1)
 
 
 def test_a_websocket_at_a_path_of_no_application_is_refused_with_404(serve: Any, connect: Any) -> None:

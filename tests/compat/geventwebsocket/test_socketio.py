@@ -1,4 +1,4 @@
-"""Flask-SocketIO on `compat.geventwebsocket` and on `compat.simple_websocket`; nothing is patched."""
+"""Flask-SocketIO on `compat.geventwebsocket`, `compat.simple_websocket` and `compat.engineio`; nothing is patched."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from client import Client
+from client import Client, upgrade_head
 from helpers import SCRIPTS, environment
 from tools import Process, need_module
 
 
-@pytest.fixture(params=["geventwebsocket", "simple_websocket"])
+@pytest.fixture(
+    params=["geventwebsocket", "simple_websocket", "engineio", "engineio geventwebsocket", "engineio theirs"]
+)
 def address(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
     need_module("flask_socketio")
-    with Process([sys.executable, str(SCRIPTS / "socketio_app.py"), request.param], environment()) as server:
+    if "theirs" in request.param:
+        need_module("geventwebsocket")
+    with Process([sys.executable, str(SCRIPTS / "socketio_app.py"), *request.param.split()], environment()) as server:
         yield "127.0.0.1", int(server.line().split()[0])
         assert b"Traceback" not in server.errors, server.printed
 
@@ -51,3 +55,14 @@ def test_polling_that_is_upgraded(address: tuple[str, int]) -> None:
         assert client.recv_message() == "6"  # the end of polling
         talk(client)
         client.close_handshake(1000)
+
+
+@pytest.mark.parametrize("address", ["engineio"], indirect=True)
+def test_without_a_handler_the_limit_is_engineios_and_bad_handshakes_are_refused(address: tuple[str, int]) -> None:
+    with Client.connect(address, "/socket.io/?EIO=4&transport=websocket") as client:
+        client.recv_message()
+        client.send("x" * 1_000_001)
+        client.expect_close(1009)
+    with Client.open(address) as client:
+        head = upgrade_head("/socket.io/?EIO=4&transport=websocket", without=["Sec-WebSocket-Key"])
+        assert client.request(head).status == 400

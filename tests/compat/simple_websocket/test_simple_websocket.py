@@ -211,10 +211,10 @@ def test_a_view_that_returns_closes_with_1000_and_one_that_raises_with_1011(serv
         assert client.recv_message() == "hello"
         client.expect_close(1000)
     with Client.connect(wsgi.address, "/raises") as client:
-        # Flask has answered with its page for errors, so a handler around has seen none; without one, it is known from
-        # nobody having the connection any more.
+        # Flask has answered with its page for errors, which tells a middleware; without one, it is known from nobody
+        # having the connection any more.
         collecting = gevent.spawn(collect)
-        client.expect_close(1011 if wsgi.middleware is None else 1000)
+        client.expect_close(1011)
         collecting.kill()
 
 
