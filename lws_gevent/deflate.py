@@ -121,6 +121,7 @@ class Deflate:
         "keeps_context",
         "_last_octet",
         "_shared",
+        "_step",
     )
 
     def __init__(self, parameters: DeflateParameters, role: Role, shared: Deflaters) -> None:
@@ -133,6 +134,9 @@ class Deflate:
         #: The window that we compress with, 9 to 15.
         self.compress_bits = ours[1]
         self._inflate_bits = theirs[1]
+        # zlib notices a distance that leaves the window where the window lies in what an earlier step has made; hence
+        # small steps for small windows.
+        self._step = _STEP if theirs[1] == _MAX_WINDOW_BITS else 1 << theirs[1]
         self._compressor: Any = None  # ours alone, and only with context takeover
         self._history: bytes | None = None if theirs[0] else b""  # the peer's window; None: it keeps none
         self._inflater: Any = None  # of the message that is being received
@@ -163,8 +167,27 @@ class Deflate:
         no more than 64 KiB of them were inflated. ProtocolError (1007): it is not DEFLATE data, refers to more than the
         agreed window, or ends in the middle. After either the message cannot be continued.
         """
+        if fin and 0 < len(data) <= self._step and self._inflater is None and self._history is None:
+            message = self._inflate_short(data, max_length)
+            if message is not None:
+                return message
         pieces = list(self.inflate(data, max_length, fin))
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _inflate_short(self, data: bytes, max_length: int | None) -> bytes | None:
+        """What a whole message inflates to that is short and as it should be, most of those that come; None for any
+        other, of which at most a step was inflated."""
+        inflater = zlib.decompressobj(-self._inflate_bits)
+        step = self._step
+        if max_length is not None and max_length < step:
+            step = max_length + 1
+        try:
+            message = inflater.decompress(data + _ENDING, step)
+        except zlib.error:
+            return None
+        if inflater.eof and not inflater.unused_data and (max_length is None or len(message) <= max_length):
+            return message
+        return None
 
     def inflate(self, data: bytes, max_length: int | None, fin: bool, size: int = _STEP) -> Iterator[bytes]:
         """As `decompress`, by and by: pieces of at most `size` octets, none of them empty, each inflated when it is
@@ -183,9 +206,7 @@ class Deflate:
             # What ends as section 7.2.1 says ends with the header of an empty block, 000 and padding, so never with
             # 0xFF. This is the end of a flush, which some senders leave in front of an empty last fragment.
             ending = _LAST_BLOCK if self._last_octet == 0xFF else _ENDING
-        # zlib notices a distance that leaves the window where the window lies in what an earlier step has made; hence
-        # small steps for small windows.
-        step = min(size, _STEP if self._inflate_bits == _MAX_WINDOW_BITS else 1 << self._inflate_bits)
+        step = min(size, self._step)
         room = sys.maxsize if max_length is None else max_length
         octets = data + ending
         length = taken = len(octets)  # `taken`: of the octets, `rest` included

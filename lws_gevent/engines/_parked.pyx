@@ -123,6 +123,7 @@ cdef enum:
     SEALED_LIMIT = 262144    # answers of TLS itself that wait for the peer to read them
     SEAL_SIZE = 131072       # sealed before the kernel has taken what was sealed before
     TLS_VECTOR = 32
+    VIEW_MINIMUM = 1024      # octets from which on OpenSSL is given a view of them instead of a copy
     HANDSHAKES = 4           # steps of TLS handshakes in a round
     LINGER_SECONDS = 2       # that a refused peer has to end its side
     LINGER_OCTETS = 4194304  # thrown away while waiting for that

@@ -26,6 +26,7 @@ cdef class Reactor:
     cdef Socket buffer_owner
     cdef size_t position
     cdef size_t end
+    cdef object buffer_view      # the buffer as a memoryview, for TLS; None: not needed yet
     cdef uint8_t *sealed         # what is read of TLS connections; None of them keeps anything here
     cdef object incoming         # memory BIOs that they share, see tls.pxi
     cdef object outgoing

@@ -54,6 +54,22 @@ cdef int adopt_tls(Socket socket, state) except -1:
     return 0
 
 
+cdef inline object octets_of(const uint8_t *data, size_t length):
+    """`length` octets for a method that only reads them before it returns. Few are copied: that costs less than a view of them."""
+    if length < VIEW_MINIMUM:
+        return PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>length)
+    return PyMemoryView_FromMemory(<char *>data, <Py_ssize_t>length, PyBUF_READ)
+
+
+cdef inline object view_of(Reactor reactor, uint8_t *target, size_t space):
+    """A view of memory that is to be written to. Most is the beginning of the shared buffer: the view of that is made once."""
+    if target == reactor.buffer:
+        if reactor.buffer_view is None:
+            reactor.buffer_view = PyMemoryView_FromMemory(<char *>target, BUFFER_SIZE, PyBUF_WRITE)
+        return reactor.buffer_view
+    return PyMemoryView_FromMemory(<char *>target, <Py_ssize_t>space, PyBUF_WRITE)
+
+
 cdef object inner_of(ssl_object):
     """What an SSLObject, which is Python, only passes on to (rule 13)."""
     return getattr(ssl_object, "_sslobj", ssl_object)
@@ -88,6 +104,10 @@ cdef size_t whole_records(const uint8_t *data, size_t length, size_t limit) noex
             break
         end += size
     return end
+
+
+cdef inline bint is_one_record(const uint8_t *data, size_t length) noexcept:
+    return length >= RECORD_HEADER and length == RECORD_HEADER + (<size_t>data[3] << 8 | data[4])
 
 
 cdef int keep_received(Tls tls, const uint8_t *data, size_t length) except -1:
@@ -220,13 +240,13 @@ cdef ssize_t open_records(Reactor reactor, Socket socket, Tls tls, uint8_t *targ
     cdef ssize_t got
     cdef bint drained = False
     if tls.holding:
-        filled = open_some(tls, target, space)
+        filled = open_some(reactor, tls, target, space, False)
     while filled < space and not tls.ended and not tls.failed:
         whole = whole_records(sealed + begin, end - begin, space - filled)
         if whole > 0:
-            tls.incoming.write(PyMemoryView_FromMemory(<char *>sealed + begin, <Py_ssize_t>whole, PyBUF_READ))
+            tls.incoming.write(octets_of(sealed + begin, whole))
+            filled += open_some(reactor, tls, target + filled, space - filled, is_one_record(sealed + begin, whole))
             begin += whole
-            filled += open_some(tls, target + filled, space - filled)
             continue
         if drained:
             break
@@ -257,16 +277,14 @@ cdef ssize_t open_records(Reactor reactor, Socket socket, Tls tls, uint8_t *targ
     return <ssize_t>filled
 
 
-cdef size_t open_some(Tls tls, uint8_t *target, size_t space) except? 0:
-    """What the BIO and OpenSSL have, as much as there is room for."""
+cdef size_t open_some(Reactor reactor, Tls tls, uint8_t *target, size_t space, bint one_record) except? 0:
+    """What the BIO and OpenSSL have, as much as there is room for. `one_record`: the BIO has no more than that."""
     cdef size_t filled = 0
     cdef size_t got
     tls.holding = False
     try:
         while True:
-            got = tls.inner.read(
-                space - filled, PyMemoryView_FromMemory(<char *>target + filled, <Py_ssize_t>(space - filled), PyBUF_WRITE)
-            )
+            got = tls.inner.read(space - filled, view_of(reactor, target + filled, space - filled))
             if got == 0:
                 tls.ended = True
                 tls.incoming.read()
@@ -275,7 +293,7 @@ cdef size_t open_some(Tls tls, uint8_t *target, size_t space) except? 0:
             if filled == space:
                 tls.holding = tls.incoming.pending > 0 or tls.inner.pending() > 0
                 break
-            if tls.incoming.pending == 0:
+            if one_record or tls.incoming.pending == 0:
                 break
     except ssl_module.SSLWantReadError:
         pass
@@ -449,7 +467,7 @@ cdef size_t seal(Reactor reactor, Tls tls, iovec *vector, size_t count, size_t *
                         index[0] += 1
                         offset[0] = 0
             if length > 0:
-                tls.inner.write(PyMemoryView_FromMemory(<char *>data, <Py_ssize_t>length, PyBUF_READ))
+                tls.inner.write(octets_of(data, length))
                 total += length
             while index[0] < count and offset[0] == vector[index[0]].iov_len:
                 index[0] += 1
