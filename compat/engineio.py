@@ -40,25 +40,28 @@ class WebSocketWSGI:
         self._sock = self
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Serves the request."""
+        """Serves the request. It gives no list: engineio would make a response of that, and the request has its own."""
         around = environ.get("wsgi.websocket")
         if isinstance(around, wsgi.WebSocket):
             self._socket = around if around.accepted else around.accept()
-            return self.app(self)  # type: ignore[no-any-return]
+            self.app(self)
+            return ()
         if around is not None:
             # gevent-websocket's interface, which has answered the handshake: that of `compat`, or itself.
             self._socket = getattr(around, "connection", None)
             if self._socket is None:
                 return _original(self.app, self._server)(environ, start_response)  # type: ignore[no-any-return]
-            return self.app(self)  # type: ignore[no-any-return]
+            self.app(self)
+            return ()
         try:
             socket = _server_for(self._server.max_http_buffer_size).accept(environ, start_response)
         except lws_gevent.HandshakeError as refused:
             start_response(f"{refused.status} Refused", list(refused.headers.items()))
-            return [refused.body]
+            return (refused.body,)
         self._socket = socket
         with socket:
-            return self.app(self)  # type: ignore[no-any-return]
+            self.app(self)
+        return ()
 
     def wait(self) -> str | bytes | None:
         """The next message; None when the connection is over. TimeoutError: see `settimeout`."""

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocket"]
 
+#: What gevent-websocket's object has at this place, and this one has not.
+_OF_GEVENT_WEBSOCKET = frozenset(
+    {"environ", "handler", "origin", "protocol", "receive", "send_frame", "stream", "version"}
+)
+
 
 class WebSocket(Socket):
     """What stands in ``environ["wsgi.websocket"]``: a :class:`lws_gevent.Socket` in blocking style whose handshake is
@@ -25,7 +30,7 @@ class WebSocket(Socket):
 
     Every verb raises :class:`lws_gevent.HandshakeError` when the handshake is refused; an application that lets it out
     has the client get the answer that it holds. Its greenlet is that of the request: when the application returns, the
-    connection is closed with 1000, when it raises, with 1011.
+    connection is closed with 1000; when it raises, or a framework around it answers with 500, with 1011.
     """
 
     __slots__ = ("_accept", "_environ", "_socket", "refusal")
@@ -63,6 +68,16 @@ class WebSocket(Socket):
             raise
         self._socket._claim()
         return self
+
+    if not TYPE_CHECKING:  # for a type checker, every name would be there
+
+        def __getattr__(self, name: str) -> Any:
+            if name in _OF_GEVENT_WEBSOCKET:
+                raise AttributeError(
+                    f"lws_gevent.wsgi.WebSocket has no {name!r}, which is gevent-websocket's: "
+                    "the handler, middleware and worker with that interface are in lws_gevent.compat.geventwebsocket"
+                )
+            raise AttributeError(f"lws_gevent.wsgi.WebSocket has no {name!r}")
 
     def __repr__(self) -> str:
         return "<lws_gevent.wsgi.WebSocket, not accepted>" if self._socket is None else repr(self._socket)

@@ -356,6 +356,19 @@ def test_pings_are_sent(serve: Any, connect: Any) -> None:
     assert client.recv_frame().opcode == 9
 
 
+def test_who_expects_gevent_websockets_interface_is_told_where_it_is() -> None:
+    def accept(*arguments: Any) -> Any:
+        raise AssertionError("nobody has used it")
+
+    websocket = WebSocket(accept, {})
+    for name in ("receive", "environ", "handler", "version"):
+        assert not hasattr(websocket, name)
+        with pytest.raises(AttributeError, match=r"lws_gevent\.compat\.geventwebsocket"):
+            getattr(websocket, name)
+    with pytest.raises(AttributeError, match=r"has no 'reveice'$"):
+        websocket.reveice  # noqa: B018
+
+
 def test_wrong_settings_are_told_at_once() -> None:
     with pytest.raises(TypeError, match="max_paylod"):
         WebSocketMiddleware(echo, max_paylod=1)  # type: ignore[call-arg]

@@ -32,7 +32,7 @@ class Server(NamedTuple):
 
     title: str
     worker: str | None  # gunicorn's; None: gevent.pywsgi
-    is_wrapped: bool  # whether a middleware is around the application
+    around: str  # the application: handler, middleware, worker or nothing
     patchings: tuple[str, ...]
 
 
@@ -44,14 +44,18 @@ class Application(NamedTuple):
     package: str  # that it needs
 
 
+WORKER = "lws_gevent.gunicorn.Worker"
 SERVERS = {
-    "pywsgi+handler": Server("pywsgi, handler", None, False, ("patched", "unpatched")),
-    "pywsgi+middleware": Server("pywsgi, middleware", None, True, ("patched", "unpatched")),
-    "gunicorn_gevent+middleware": Server("`gunicorn -k gevent`, middleware", "gevent", True, ("patched",)),
-    "gunicorn_worker": Server(
-        "`gunicorn -k lws_gevent.gunicorn.Worker`", "lws_gevent.gunicorn.Worker", False, ("patched",)
-    ),
+    "pywsgi+handler": Server("pywsgi, handler", None, "handler", ("patched", "unpatched")),
+    "pywsgi+middleware": Server("pywsgi, middleware", None, "middleware", ("patched", "unpatched")),
+    "pywsgi": Server("pywsgi alone", None, "nothing", ("patched", "unpatched")),
+    "gunicorn_gevent+middleware": Server("`gunicorn -k gevent`, middleware", "gevent", "middleware", ("patched",)),
+    "gunicorn_gevent": Server("`gunicorn -k gevent` alone", "gevent", "nothing", ("patched",)),
+    "gunicorn_worker": Server(f"`gunicorn -k {WORKER}`", WORKER, "worker", ("patched",)),
 }
+
+#: What needs nothing around it: it takes connections over by itself.
+SELF_SUFFICIENT = ("wsgi_callback", "flask_sock", "socketio_websocket", "socketio_polling")
 
 APPLICATIONS = {
     "wsgi_blocking": Application("plain WSGI, blocking", "wsgi_blocking", "lws_gevent"),
@@ -81,16 +85,17 @@ class Cell(NamedTuple):
     def command(self) -> list[str]:
         """What a user types; where that is Python code, a script that has this code."""
         server, module = SERVERS[self.server], APPLICATIONS[self.application].module
-        calls_back = module == "wsgi_callback"  # which needs no middleware, wherever it is called
-        target = f"{module}:{'application' if server.is_wrapped and not calls_back else 'app'}"
+        target = f"{module}:app"
+        if server.around == "middleware":
+            target = f"{'wrapped_callback' if module == 'wsgi_callback' else module}:application"
         if server.worker:
-            options = ["--bind", "127.0.0.1:0", "--chdir", str(EXAMPLES), "--graceful-timeout", "6"]
+            options = ["--bind", "127.0.0.1:0", "--graceful-timeout", "6"]
             return [sys.executable, "-m", "gunicorn", *options, "-k", server.worker, target]
         patching = ["-m", "gevent.monkey"] if self.patching == "patched" else []
-        if server.is_wrapped == calls_back:
+        if server.around == ("nothing" if module == "wsgi_callback" else "handler"):
             return [sys.executable, *patching, str(EXAMPLES / f"{module}.py"), "0"]
         script = str(HERE / "servers" / "pywsgi_server.py")
-        return [sys.executable, *patching, script, target, "plain" if server.is_wrapped else "handler"]
+        return [sys.executable, *patching, script, target, "handler" if server.around == "handler" else "plain"]
 
 
 CELLS = [
@@ -98,18 +103,19 @@ CELLS = [
     for server in SERVERS
     for application in APPLICATIONS
     for patching in SERVERS[server].patchings
+    if SERVERS[server].around != "nothing" or application in SELF_SUFFICIENT
 ]
 
 
 @contextmanager
-def serving(cell: Cell) -> Iterator[tuple[str, int]]:
-    """Host and port of the server, while it runs; it must not complain."""
+def serving(cell: Cell) -> Iterator[tuple[Process, tuple[str, int]]]:
+    """The server, while it runs, with host and port; it must not complain."""
     need_module(APPLICATIONS[cell.application].package)
     worker = SERVERS[cell.server].worker
     if worker:
         need_module("gunicorn")
     variables = environment()
-    variables["PYTHONPATH"] = f"{EXAMPLES}:{variables['PYTHONPATH']}"
+    variables["PYTHONPATH"] = f"{EXAMPLES}:{HERE / 'servers'}:{variables['PYTHONPATH']}"
     with Process(cell.command, variables) as server:
         if worker:
             server._until(lambda: b"Booting worker with pid" in server.errors, "it starts", 30)
@@ -117,9 +123,9 @@ def serving(cell: Cell) -> Iterator[tuple[str, int]]:
         else:
             found = re.fullmatch(r"listening on http://127\.0\.0\.1:(\d+)/", server.line(30))
         assert found, server.printed
-        yield "127.0.0.1", int(found[1])
+        yield server, ("127.0.0.1", int(found[1]))
         server.signal(signal.SIGTERM)
-        server.wait()
+        assert server.wait() == (0 if worker else -signal.SIGTERM)
         for trouble in (b"Traceback", b"Warning", b"Error", b"[ERROR]"):
             assert trouble not in server.errors, server.printed
 
@@ -137,7 +143,7 @@ def test_websockets_work(cell: Cell) -> None:
     from websockets.sync.client import connect
 
     node = node_client("matrix_ws.mjs", "ws")
-    with serving(cell) as address, ExitStack() as clients:
+    with serving(cell) as (server, address), ExitStack() as clients:
         assert b"/echo" in get(address)
         url = "ws://{}:{}/echo".format(*address)
         one, two = (clients.enter_context(connect(url, proxy=None, open_timeout=20)) for _ in range(2))
@@ -160,17 +166,26 @@ def test_websockets_work(cell: Cell) -> None:
             one.recv(20)
         two.send("still here")
         assert two.recv(20) == "still here"
+        if SERVERS[cell.server].around == "worker":  # which tells them
+            server.signal(signal.SIGTERM)
+            with pytest.raises(Exception, match="1001"):
+                two.recv(20)
 
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if "socketio" in cell.application], ids=str)
 def test_socketio_works(cell: Cell) -> None:
     transports = ["websocket"] if cell.application == "socketio_websocket" else ["polling", "websocket"]
     node = node_client("matrix_socketio.mjs", "socket.io-client")
-    with serving(cell) as address:
+    with serving(cell) as (server, address):
         assert b"Socket.IO" in get(address)
         seen = observe([*node, "http://{}:{}".format(*address), *transports])
         assert seen == {"messages": [True] * 7, "reason": "io server disconnect", "transport": "websocket"}
         assert b"Socket.IO" in get(address)
+        if SERVERS[cell.server].around == "worker":  # which tells those who are there
+            with Client.connect(address, "/socket.io/?EIO=4&transport=websocket") as client:
+                client.recv_message()
+                server.signal(signal.SIGTERM)
+                client.expect_close(1001)
 
 
 def matrix() -> str:

@@ -66,3 +66,9 @@ def test_without_a_handler_the_limit_is_engineios_and_bad_handshakes_are_refused
     with Client.open(address) as client:
         head = upgrade_head("/socket.io/?EIO=4&transport=websocket", without=["Sec-WebSocket-Key"])
         assert client.request(head).status == 400
+    with Client.open(address) as asking:
+        request = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        session = json.loads(asking.request(request).body[1:])["sid"]
+    with Client.open(address) as client:
+        target = f"/socket.io/?EIO=4&transport=websocket&sid={session}"
+        assert client.request(upgrade_head(target, without=["Sec-WebSocket-Key"])).status == 400
