@@ -96,6 +96,7 @@ cdef extern from "c_core/protocol.h" nogil:
         uint8_t last
         uint8_t fin
         uint8_t compressed
+        uint8_t ascii
 
     void lws_protocol_init(lws_protocol *protocol) noexcept
     size_t lws_protocol_receive(lws_protocol *protocol, const lws_limits *limits, uint8_t *data, size_t length,

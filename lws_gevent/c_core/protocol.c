@@ -171,6 +171,19 @@ static size_t take_payload(lws_protocol *protocol, const lws_limits *limits, uin
     return taken + size;
 }
 
+static inline int is_ascii(const uint8_t *data, size_t length) {
+    uint64_t word, all = 0;
+    size_t i = 0;
+
+    for (; length - i >= 8; i += 8) {
+        memcpy(&word, data + i, 8);
+        all |= word;
+    }
+    for (; i < length; i++)
+        all |= data[i];
+    return (all & UINT64_C(0x8080808080808080)) == 0;
+}
+
 /* A short message of a client in one frame that is all there: most of what comes, and a third of the work the general way needs
  * for it. 0: it is anything else, and nothing was touched. */
 static inline size_t take_short_message(lws_protocol *protocol, const lws_limits *limits, uint8_t *data, size_t length,
@@ -189,7 +202,9 @@ static inline size_t take_short_message(lws_protocol *protocol, const lws_limits
         return 0;
     memcpy(&masking_key, data + 2, sizeof masking_key);
     lws_mask(payload, payload, size, masking_key);
-    if (data[0] == FIN_TEXT && limits->validate_utf8) {
+    if (data[0] == FIN_TEXT && is_ascii(payload, size)) {
+        event->ascii = 1;
+    } else if (data[0] == FIN_TEXT && limits->validate_utf8) {
         utf8_state = lws_utf8_check(LWS_UTF8_ACCEPT, payload, size);
         if (utf8_state == LWS_UTF8_REJECT)
             return fail(protocol, event, 1007, "a text message is not UTF-8", length);

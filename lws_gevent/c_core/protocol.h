@@ -63,6 +63,7 @@ typedef struct {
     uint8_t last;       /* DATA: ends its message; `length` may be 0 */
     uint8_t fin;        /* DATA: belongs to the message's last frame */
     uint8_t compressed; /* DATA: of a compressed message; its UTF-8 and its inflated length are the caller's to check */
+    uint8_t ascii;      /* DATA: a whole text message that is known to be ASCII; 0: it may be or not */
 } lws_event;
 
 void lws_protocol_init(lws_protocol *protocol);

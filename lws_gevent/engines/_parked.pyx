@@ -90,6 +90,8 @@ cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
     unsigned long PyThread_get_thread_ident()
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 highest)
+    void *PyUnicode_1BYTE_DATA(object text)
     object PyObject_Vectorcall(object function, PyObject *const *arguments, size_t count, PyObject *names)
 
 # Bounds. Each is octets unless it says otherwise.

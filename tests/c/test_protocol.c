@@ -68,6 +68,11 @@ static void play(const octets *sent, const lws_limits *limits, uint8_t flags, si
             CHECK(!event.data || (event.data >= exact && event.data + event.length <= exact + taken), "outside");
             if (event.kind == LWS_EVENT_DATA) {
                 CHECK(event.length || event.last, "an empty part that ends nothing");
+                if (event.ascii) {
+                    CHECK(event.opcode == LWS_TEXT && event.first && event.last, "ASCII that is no whole text");
+                    for (size_t i = 0; i < event.length; i++)
+                        CHECK(event.data[i] < 0x80, "ASCII that is none");
+                }
                 CHECK(event.first == (message_length == 0 && message[ROOM - 1] == 0), "first");
                 message[ROOM - 1] = 1;
                 memcpy(message + message_length, event.data, event.length);

@@ -281,7 +281,10 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
                     return 0
                 part = None
             elif event.first and event.last:
-                if event.opcode == LWS_TEXT:
+                if event.ascii:
+                    message = PyUnicode_New(<Py_ssize_t>event.length, 127)
+                    memcpy(PyUnicode_1BYTE_DATA(message), event.data, event.length)
+                elif event.opcode == LWS_TEXT:
                     # Its UTF-8 is checked, unless the server was asked not to.
                     message = PyUnicode_DecodeUTF8(<const char *>event.data, <Py_ssize_t>event.length, b"replace")
                 else:
