@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import h11
 
-from lws_gevent.handshake import Request, handshake_error, parse_token_list
+from lws_gevent.handshake import Request, check_no_tls, handshake_error, parse_token_list
 
 __all__ = ["parse_request"]
 
@@ -39,6 +39,7 @@ def parse_request(
     """
     if isinstance(data, memoryview):
         data = data.tobytes()
+    check_no_tls(data)
     end = _find_end(data, scanned)
     if end == 0 or end > max_header_size:
         _check_size(data, max_header_size)

@@ -19,7 +19,7 @@ from gevent.event import Event
 import lws_gevent
 from lws_gevent import cli_bench, cli_connect, codec, deflate, engines
 from lws_gevent._version import __version__
-from lws_gevent.cli_client import CommandError
+from lws_gevent.cli_client import CommandError, number
 from lws_gevent.cli_page import page
 from lws_gevent.workers import Supervisor
 
@@ -85,13 +85,14 @@ def serve(name: str, register: Callable[[lws_gevent.Server], None], arguments: a
         print(f"listening on {scheme}://{_address(arguments.host, server.port)}", flush=True)
 
     try:
-        if arguments.workers > 1:
-            Supervisor(server, on_ready=started).run()
-        else:
-            _serve_here(server, started)
+        server.init_socket()
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise CommandError(f"cannot listen on {_address(arguments.host, arguments.port)}: {reason}") from error
+    if arguments.workers > 1:
+        Supervisor(server, on_ready=started).run()
+    else:
+        _serve_here(server, started)
     return 0
 
 
@@ -182,22 +183,13 @@ def _port(text: str) -> int:
     return value
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
 def _path(text: str) -> str:
     if not text.startswith("/"):
         raise argparse.ArgumentTypeError(f"{text!r} does not begin with /")
     return text
 
 
-# argparse names the type in "invalid ... value".
-_port.__name__ = "port"
-_positive.__name__ = "number"
+_port.__name__ = "port"  # argparse names the type in "invalid ... value"
 
 
 def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
@@ -216,9 +208,9 @@ def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cert", metavar="FILE", help="speak TLS with this certificate (PEM)")
     parser.add_argument("--key", metavar="FILE", help="its private key (default: it is in the same file)")
     parser.add_argument(
-        "--workers", type=_positive, default=1, metavar="N", help="processes that share the port (default: %(default)s)"
+        "--workers", type=number, default=1, metavar="N", help="processes that share the port (default: %(default)s)"
     )
-    parser.add_argument("--max-payload", type=_positive, metavar="N", help="largest message in bytes (default: 16 MiB)")
+    parser.add_argument("--max-payload", type=number, metavar="N", help="largest message in bytes (default: 16 MiB)")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -228,12 +228,16 @@ class Context:
         name = self.settings.forwarded_header
         return client_address(peer, headers.get_all(name), name == "Forwarded", trusted)
 
-    def report_tls_failure(self, error: OSError, socket: Socket) -> None:
-        """TLS could not be established with this peer. For whoever looks for the reason: any peer can cause it."""
-        import logging
+    # For whoever looks for a reason: any peer can cause these lines.
 
-        logger = logging.getLogger("lws_gevent")
-        logger.debug("TLS handshake failed: %s (connection from %r)", error, socket.remote_address)
+    def report_tls_failure(self, error: OSError, socket: Socket) -> None:
+        """TLS could not be established with this peer."""
+        plain = getattr(error, "reason", None) in ("HTTP_REQUEST", "HTTPS_PROXY_REQUEST")
+        _log_debug("TLS handshake failed", "the peer speaks HTTP without TLS" if plain else str(error), socket)
+
+    def report_refusal(self, error: HandshakeError, socket: Socket) -> None:
+        """What this peer has sent is no good request."""
+        _log_debug("request refused", error.problem, socket)
 
     # --- the opening handshake --------------------------------------------------------------------------------------
 
@@ -389,6 +393,12 @@ def _three(answer: Any, who: str) -> tuple[int, Any, Any]:
     if not isinstance(answer, tuple) or len(answer) != 3:
         raise TypeError(f"{who} must return None or (status, headers, body), not {type(answer).__name__}")
     return answer
+
+
+def _log_debug(what: str, why: str, socket: Socket) -> None:
+    import logging
+
+    logging.getLogger("lws_gevent").debug("%s: %s (connection from %r)", what, why, socket.remote_address)
 
 
 def _log(error: BaseException, socket: Socket | None, accepting: bool = False) -> None:

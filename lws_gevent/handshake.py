@@ -19,6 +19,8 @@ __all__ = [
     "Headers",
     "Request",
     "accept_key",
+    "body_length",
+    "check_no_tls",
     "handshake_error",
     "header_lines",
     "header_pairs",
@@ -290,6 +292,24 @@ def handshake_error(status: int, problem: str) -> HandshakeError:
         headers["Upgrade"] = "websocket"  # RFC 9110 section 15.5.22
         headers["Sec-WebSocket-Version"] = WEBSOCKET_VERSION  # RFC 6455 section 4.2.2
     return HandshakeError(status, headers, f"{problem}\n".encode(), problem)
+
+
+def check_no_tls(data: bytes | bytearray | memoryview) -> None:
+    """HandshakeError (400) when what was received first is no request but the hello of TLS, whose octets need not have
+    a line end that could be waited for: a record of type 22 (RFC 8446 section 5.1). No method begins so."""
+    if data and data[0] == 22:
+        raise handshake_error(400, "the peer speaks TLS, this server does not")
+
+
+def body_length(request: Request, max_body_size: int) -> int:
+    """Octets of the body behind the head of a plain request. HandshakeError: 413 when there are too many, 411 when they
+    come in chunks, so that nobody can tell beforehand."""
+    if request.chunked:
+        raise handshake_error(411, "the request body must come with a Content-Length")
+    length = request.content_length or 0
+    if length > max_body_size:
+        raise handshake_error(413, f"the request body has more than {max_body_size} octets")
+    return length
 
 
 def header_pairs(headers: Iterable[tuple[str, str]] | Mapping[str, str]) -> list[tuple[str, str]]:

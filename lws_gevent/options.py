@@ -321,6 +321,8 @@ class Settings:
         for field in dataclasses.fields(self):
             value = field.metadata["check"](field.name, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+        if self.host and self.port is None:
+            raise ValueError("option 'host' needs 'port': without one there is no listener (0: any free port)")
         if self.workers > 1 and not hasattr(os, "fork"):
             raise ValueError("option 'workers' needs a system that can fork processes")
         if self.ping_timeout is not None and self.ping_interval is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
@@ -46,30 +46,21 @@ def server_context(name: str, value: Any) -> ssl.SSLContext | None:
     TypeError for anything else; ValueError, in one line, when a file cannot be read or is not what it should be, and
     for the context of a client.
     """
-    if value is None:
-        return None
-    if isinstance(value, Mapping):
-        context = _context_of(name, value)
-    elif _is_context(value):
-        context = value
-    else:
-        raise TypeError(f"option {name!r} must be an ssl.SSLContext, a dict or None, not {type(value).__name__}")
-    from gevent import ssl
-
-    try:
-        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
-    except ssl.SSLError as error:
-        raise ValueError(f"option {name!r}: this context is not one for servers ({_reason(error)})") from None
-    return context
+    return _context(name, value, _server_context_of, "servers", server_side=True)
 
 
 def client_context(name: str, value: Any) -> ssl.SSLContext | None:
     """As `server_context`, for a client. Certificates and host names are verified unless a mapping or a context of the
     user's says otherwise. None stays None, see `default_client_context`."""
+    return _context(name, value, _client_context_of, "clients", server_hostname="localhost")
+
+
+def _context(name: str, value: Any, of: Callable[..., ssl.SSLContext], whose: str, **how: Any) -> ssl.SSLContext | None:
+    """The context for `value`, which `of` makes from a mapping; `how` a connection of theirs begins."""
     if value is None:
         return None
     if isinstance(value, Mapping):
-        context = _client_context_of(name, value)
+        context = of(name, value)
     elif _is_context(value):
         context = value
     else:
@@ -77,9 +68,9 @@ def client_context(name: str, value: Any) -> ssl.SSLContext | None:
     from gevent import ssl
 
     try:
-        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost")
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), **how)
     except ssl.SSLError as error:
-        raise ValueError(f"option {name!r}: this context is not one for clients ({_reason(error)})") from None
+        raise ValueError(f"option {name!r}: this context is not one for {whose} ({_reason(error)})") from None
     return context
 
 
@@ -136,7 +127,7 @@ def _check_names(name: str, options: Mapping[str, Any]) -> None:
             raise TypeError(f"option {name!r}: {key!r} must be a str, not {type(value).__name__}")
 
 
-def _context_of(name: str, options: Mapping[str, Any]) -> ssl.SSLContext:
+def _server_context_of(name: str, options: Mapping[str, Any]) -> ssl.SSLContext:
     _check_names(name, options)
     if options.get("cert") is None:
         raise ValueError(f"option {name!r} needs a 'cert': the path of the server's certificate")

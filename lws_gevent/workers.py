@@ -127,10 +127,20 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             try:
                 if not self._stopping:
-                    self._due.pop(0)
-                    self._fork()
+                    self._start_worker(self._due.pop(0) > 0)
             finally:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _start_worker(self, again: bool) -> None:
+        """`again`: it replaces another one, without which the others can go on for a while."""
+        try:
+            self._fork()
+        except OSError as error:
+            if not again:
+                raise
+            self._lengthen_delay()
+            self._plan()
+            _logger().error("cannot start a worker (%s); the next attempt is in %g s", error, self._delay)
 
     def _fork(self) -> None:
         from gevent.os import fork_gevent
@@ -195,7 +205,10 @@ class Supervisor:
 
     def _reap(self) -> None:
         for worker in list(self._workers):
-            pid, status = self._waitpid(worker.pid, os.WNOHANG)
+            try:
+                pid, status = self._waitpid(worker.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody has waited for it; or nobody need to: SIGCHLD is ignored
+                pid, status = worker.pid, None
             if pid == 0:
                 continue
             self._workers.remove(worker)
@@ -204,20 +217,29 @@ class Supervisor:
             if worker.channel is not None:
                 worker.channel.close()
             if not self._stopping:
-                self._replace(worker, os.waitstatus_to_exitcode(status))
+                self._replace(worker, None if status is None else os.waitstatus_to_exitcode(status))
 
-    def _replace(self, worker: _Worker, status: int) -> None:
-        now = time.monotonic()
-        if now - worker.since < _SHORT_LIFE:
-            self._delay = min(max(self._delay * 2, _FIRST_DELAY), _LONGEST_DELAY)
+    def _replace(self, worker: _Worker, status: int | None) -> None:
+        if time.monotonic() - worker.since < _SHORT_LIFE:
+            self._lengthen_delay()
         else:
             self._delay = 0.0
-        self._due.append(now + self._delay)
-        self._due.sort()
-        how = f"was ended by signal {-status}" if status < 0 else f"has ended with status {status}"
+        self._plan()
+        if status is None:
+            how = "has ended"
+        else:
+            how = f"was ended by signal {-status}" if status < 0 else f"has ended with status {status}"
         when = f" in {self._delay:g} s" if self._delay else ""
         level = _logger().info if status == 0 else _logger().error
         level("worker %d %s; another one starts%s", worker.pid, how, when)
+
+    def _lengthen_delay(self) -> None:
+        self._delay = min(max(self._delay * 2, _FIRST_DELAY), _LONGEST_DELAY)
+
+    def _plan(self) -> None:
+        """Another worker, when it is its time."""
+        self._due.append(time.monotonic() + self._delay)
+        self._due.sort()
 
     # --- in a worker ------------------------------------------------------------------------------------------------
 

@@ -153,8 +153,8 @@ class _Reply:
         with socket.socket(fileno=taken) as sock, contextlib.suppress(OSError):
             sock.shutdown(_socket.SHUT_WR)
             due, left = time.monotonic() + _LINGER_SECONDS, _LINGER_OCTETS
-            while left > 0:
-                sock.settimeout(max(due - time.monotonic(), 0.001))
+            while left > 0 and (seconds := due - time.monotonic()) > 0:
+                sock.settimeout(seconds)
                 octets = len(sock.recv(64 * 1024))
                 if not octets:
                     break

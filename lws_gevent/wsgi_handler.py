@@ -269,7 +269,11 @@ class Exchange:
         rest = stream.rest(reader) if keep else None
         sock = self.handed.sock
         if hasattr(sock, "ssl_object"):
-            self.socket.flush()
+            try:
+                self.socket.flush()
+            except OSError:
+                self.socket.close()
+                return None, None
             self.socket.release()
         else:
             sock.__init__(self.socket.family, self.socket.type, self.socket.proto, fileno=self.socket.detach())

@@ -341,6 +341,20 @@ def opened(stack: Stack, make_server: Any) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
+def debug_log() -> Iterator[list[logging.LogRecord]]:
+    """What the library's logger is told, at every level."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("lws_gevent")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield records
+    logger.setLevel(logging.NOTSET)
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
 def raw_server(nothing_leaks: None) -> Iterator[Callable[..., RawServer]]:
     """`raw_server(handle, ...)` is a listening `RawServer`, which stops at the end of the test."""
     servers: list[RawServer] = []

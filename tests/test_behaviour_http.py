@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
 from typing import Any
 
 import gevent
 import gevent.event
 import pytest
+from certificates import certificates
 from helpers import eventually, turns
 
 GET = b"GET /page?x=1 HTTP/1.1\r\nHost: localhost\r\nX-Header: value\r\n\r\n"
@@ -147,3 +150,39 @@ def test_upgrades_go_on_beside_http(make_server: Any, connect: Any) -> None:
     server.on("http", lambda socket, request: "page")
     connect(server).echo()
     assert ask(connect, server).body == b"page"
+
+
+POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "words"),
+    [
+        (POST + b"Content-Length: 11\r\n\r\n", 413, b"the request body has more than 10 octets\n"),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n", 411, b"the request body must come with a Content-Length\n"),
+    ],
+)
+def test_a_body_that_is_too_big_or_of_unknown_size_is_refused_in_the_same_words(
+    make_server: Any, connect: Any, head: bytes, status: int, words: bytes
+) -> None:
+    server = make_server(max_body_size=10)
+    server.on("http", lambda socket, request: request.body)
+    response = ask(connect, server, head)
+    assert (response.status, response.body) == (status, words)
+    assert ask(connect, server, POST + b"Content-Length: 10\r\n\r\n0123456789").body == b"0123456789"
+
+
+def test_a_peer_that_speaks_tls_is_told_at_once_and_so_is_the_log(
+    make_server: Any, connect: Any, debug_log: list[logging.LogRecord]
+) -> None:
+    server = make_server(handshake_timeout=3600)
+    outgoing = ssl.MemoryBIO()
+    hello = certificates().client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        hello.do_handshake()
+    octets = outgoing.read()
+    for segment in (octets, octets[:1]):
+        response = ask(connect, server, segment)
+        assert (response.status, response.body) == (400, b"the peer speaks TLS, this server does not\n")
+    assert [record.levelname for record in debug_log] == ["DEBUG"] * 2
+    assert debug_log[0].getMessage().startswith("request refused: the peer speaks TLS, this server does not (")

@@ -179,25 +179,21 @@ def test_sessions_are_resumed(make_server: Any, connect: Any) -> None:
 # Handshakes
 
 
-def test_a_client_that_does_not_speak_tls_is_cut_and_only_debug_tells(make_server: Any, connect: Any) -> None:
+@pytest.mark.parametrize(
+    ("octets", "why"),
+    [(upgrade_head("/"), "the peer speaks HTTP without TLS"), (b"SSH-2.0-client\r\n", "[SSL: ")],
+)
+def test_a_client_that_does_not_speak_tls_is_cut_and_only_debug_tells(
+    make_server: Any, connect: Any, debug_log: list[logging.LogRecord], octets: bytes, why: str
+) -> None:
     server = make_server(echo=True)
     good = connect(server)
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
-    logger = logging.getLogger("lws_gevent")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    try:
-        plain = connect(server, upgrade=False, tls=None)
-        plain.send_raw(upgrade_head("/"))
-        plain.drain_to_eof()
-        eventually(lambda: records)
-    finally:
-        logger.setLevel(logging.NOTSET)
-        logger.removeHandler(handler)
-    assert [record.levelname for record in records] == ["DEBUG"]
-    assert records[0].getMessage().startswith("TLS handshake failed")
+    plain = connect(server, upgrade=False, tls=None)
+    plain.send_raw(octets)
+    plain.drain_to_eof()
+    eventually(lambda: debug_log)
+    assert [record.levelname for record in debug_log] == ["DEBUG"]
+    assert debug_log[0].getMessage().startswith(f"TLS handshake failed: {why}")
     good.echo()
 
 

@@ -12,6 +12,7 @@ from client import TEXT, Client, encode, upgrade_head
 from helpers import eventually, turns
 
 import lws_gevent
+from lws_gevent.tls_blocking import BlockingTransport
 
 Environ = dict[str, Any]
 
@@ -531,6 +532,19 @@ def test_requests_and_upgrades_over_tls(make_server: Any) -> None:
         client.echo("x" * 100_000)
         client.send_close()
         assert client.recv_close() == (1000, "")
+
+
+def test_a_tls_connection_that_breaks_behind_its_answer_is_forgotten(make_server: Any, monkeypatch: Any) -> None:
+    from certificates import certificates
+
+    def flush(transport: Any) -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(BlockingTransport, "flush", flush)
+    server = make_server(wsgi=application, ssl=certificates().options)
+    with Client.open(("127.0.0.1", server.port), tls=certificates().client_context()) as client:
+        assert client.request(get()).body == b"GET /  "
+        client.expect_eof()
 
 
 def test_a_child_that_an_application_forks_leaves_the_connection_alone(serve: Any) -> None:

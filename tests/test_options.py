@@ -54,6 +54,7 @@ def test_type_checkers_are_told_of_every_option() -> None:
         ("idle_timeout", float("inf"), ValueError),
         ("idle_timeout", "120", TypeError),
         ("ping_timeout", 5, ValueError),
+        ("host", "127.0.0.1", ValueError),
         ("origins", "http://example.com", TypeError),
         ("origins", ["example.com"], ValueError),
         ("origins", ["http://example.com/"], ValueError),

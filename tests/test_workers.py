@@ -219,6 +219,42 @@ def test_a_signal_while_dead_workers_wait_for_their_time_ends_it(stack: Stack, t
         process.end()
 
 
+def test_a_worker_that_cannot_be_replaced_at_once_is_replaced_later(stack: Stack, tmp_path: Path) -> None:
+    marker = tmp_path / "no fork"
+    with workers(stack, 2, no_fork_while=str(marker)) as process:
+        clients = process.each(2)
+        victim, other = clients
+        marker.touch()
+        os.kill(victim, signal.SIGKILL)
+        process.says("cannot start a worker ([Errno 11] no more processes); the next attempt is in 1 s")
+        clients[other].echo("still here")
+        marker.unlink()
+        replacement = process.each(1, frozenset(clients))
+        process.signal(signal.SIGTERM)
+        for client in (clients[other], *replacement.values()):
+            client.expect_close(1001)
+        process.end()
+
+
+def test_workers_that_cannot_be_started_at_first_are_an_error(stack: Stack, tmp_path: Path) -> None:
+    with Workers(stack, 2, no_fork_while=str(tmp_path)) as process:
+        assert process.wait() == 1
+        assert process.errors.endswith(b"BlockingIOError: [Errno 11] no more processes\n")
+
+
+def test_a_program_that_ignores_its_children_has_workers_too(stack: Stack) -> None:
+    with workers(stack, 2, ignores_children=True) as process:
+        clients = process.each(2)
+        victim, other = clients
+        os.kill(victim, signal.SIGKILL)
+        process.says(f"worker {victim} has ended; another one starts")
+        replacement = process.each(1, frozenset(clients))
+        process.signal(signal.SIGTERM)
+        for client in (clients[other], *replacement.values()):
+            client.expect_close(1001)
+        process.end()
+
+
 def test_stopping_the_server_in_one_worker_stops_all(stack: Stack) -> None:
     with workers(stack) as process:
         clients = process.each(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -268,6 +269,28 @@ def test_behind_a_normal_response_to_an_upgrade_nothing_is_interpreted(
     client.disconnect()
     eventually(lambda: not wsgi.busy)
     assert "smuggled" not in wsgi.log.getvalue()
+
+
+def test_a_peer_that_goes_on_sending_behind_a_normal_response_is_left_after_a_while(
+    serve: Any, connect: Any, spawn: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(lws_gevent.wsgi, "_LINGER_SECONDS", 0.05)
+
+    def refusing(environ: Environ, start_response: Any) -> Any:
+        start_response("403 Forbidden", [])
+        return []
+
+    wsgi = serve(refusing)
+    client = connect(wsgi, upgrade=False)
+    assert client.request(upgrade_head()).status == 403
+
+    def dribble() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client.dribble(b"x" * 100)
+
+    spawn(dribble)
+    eventually(lambda: not wsgi.busy)
 
 
 def test_a_refused_handshake_is_answered_when_the_application_does_not(serve: Any, connect: Any) -> None:

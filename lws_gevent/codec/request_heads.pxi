@@ -11,6 +11,8 @@ def parse_request(data, size_t max_header_size, size_t scanned=0):
     try:
         octets = <const uint8_t *>view.buf
         length = <size_t>view.len
+        if length > 0 and octets[0] == 22:  # so that all others need not ask in Python
+            check_no_tls(data)
         end = lws_request_find_end(octets, min(length, max_header_size), scanned)
         if end == 0:
             if length > LWS_MAX_REQUEST_LINE + 1 and memchr(octets, c"\n", LWS_MAX_REQUEST_LINE + 2) == NULL:

@@ -48,7 +48,7 @@ from lws_gevent.errors import (
     BackpressureExceeded, ConnectionClosed, HandshakeError, LwsError, PayloadTooBig, ProtocolError,
 )
 from lws_gevent.frames import ReadyState, Role, close_payload
-from lws_gevent.handshake import accept_key, handshake_error, response
+from lws_gevent.handshake import accept_key, body_length, handshake_error, response
 from lws_gevent.inbox import Inbox
 from lws_gevent.listening import tune
 from lws_gevent.prepared import Prepared, message_payload
@@ -120,6 +120,7 @@ cdef enum:
     PROXY_HEADER_SIZE = 4096  # of the PROXY protocol; a longer one is refused
     RECORD_SIZE = 16384      # in one record of TLS, and below: its header, and the most that it may be behind that when sealed
     RECORD_HEADER = 5
+    TLS_HANDSHAKE = 22  # the type of the record with which TLS begins; see handshake.check_no_tls
     RECORD_MAXIMUM = 18432
     SEALED_SIZE = 147456     # read at once when it is TLS
     SEALED_LIMIT = 262144    # answers of TLS itself that wait for the peer to read them

@@ -164,6 +164,7 @@ class GreenletSocket(EndingConnection):
             self.context.report_error(error, self)
             return False
         except HandshakeError as error:
+            self.context.report_refusal(error, self)
             self._refuse(handshake.response(error.status, error.headers, error.body))
             self._wait_for_end()
             return False

@@ -6,7 +6,7 @@ import _socket
 import time
 from typing import TYPE_CHECKING
 
-from lws_gevent.handshake import Request, handshake_error
+from lws_gevent.handshake import Request, body_length
 
 if TYPE_CHECKING:
     from lws_gevent.engines.greenlet_socket import GreenletSocket
@@ -61,14 +61,10 @@ def read_head(socket: GreenletSocket, octets: bytes = b"") -> tuple[Request, byt
 def read_body(socket: GreenletSocket, request: Request, rest: bytes) -> bool:
     """Puts the body into the request; `rest` is what has come of it. False: the connection ended before.
 
-    HandshakeError: 413 over ``max_body_size``; 411 for a chunked body, whose length cannot be judged beforehand.
+    HandshakeError as `body_length`.
     """
     settings = socket.context.settings
-    if request.chunked:
-        raise handshake_error(411, "a request body needs a Content-Length")
-    length = request.content_length or 0
-    if length > settings.max_body_size:
-        raise handshake_error(413, "the request body is too large")
+    length = body_length(request, settings.max_body_size)
     if not length:
         return True
     socket.limit_request(time.monotonic() + settings.handshake_timeout)

@@ -1,9 +1,11 @@
 """A server with workers whose handlers do what they are told. The argument is JSON: `options` of the server, `listener`
 ("address", "socket" or a unix path), and the switches below. Prints the address, and "returned" at its end."""
 
+import errno
 import json
 import logging
 import os
+import signal
 import sys
 
 told = json.loads(sys.argv[1])
@@ -15,6 +17,7 @@ if told.get("patched"):
 import socket  # noqa: E402
 
 import gevent  # noqa: E402
+import gevent.os  # noqa: E402
 
 import lws_gevent  # noqa: E402
 import lws_gevent.workers  # noqa: E402
@@ -59,6 +62,19 @@ if "dies_while" in told:  # as long as this file exists, a worker dies as soon a
             os._exit(3)
 
     os.register_at_fork(after_in_child=die)
+
+if told.get("ignores_children"):  # as a program may have inherited it
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+if "no_fork_while" in told:  # as long as this file exists, there can be no more processes
+    fork_gevent = gevent.os.fork_gevent
+
+    def fork():
+        if os.path.exists(told["no_fork_while"]):
+            raise BlockingIOError(errno.EAGAIN, "no more processes")
+        return fork_gevent()
+
+    gevent.os.fork_gevent = fork
 
 server.init_socket()
 print(json.dumps(server.address), flush=True)

@@ -51,7 +51,6 @@ cdef class ParkedEngine:
     cdef size_t max_backpressure
     cdef size_t buffer_size      # octets of a piece; 0: messages come whole
     cdef size_t max_header_size
-    cdef size_t max_body_size
     cdef double send_timeout
     cdef uint32_t handshake_timeout
     cdef uint32_t close_timeout
@@ -103,7 +102,6 @@ cdef class ParkedEngine:
         self.max_backpressure = SIZE_MAX if settings.max_backpressure is None else settings.max_backpressure
         self.buffer_size = settings.buffer_size or 0
         self.max_header_size = min(settings.max_header_size, BUFFER_SIZE - 1)
-        self.max_body_size = settings.max_body_size
         self.send_timeout = settings.send_timeout or 0
         self.handshake_timeout = ticks(settings.handshake_timeout)
         self.close_timeout = ticks(settings.close_timeout)

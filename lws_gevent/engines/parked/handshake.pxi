@@ -12,7 +12,7 @@ cdef Py_ssize_t handshake(Reactor reactor, Turn turn, Socket socket, uint8_t *da
     if socket.flags & ANSWERING:
         return 0
     head = lws_request_find_end(data, length, 0 if rare is None else rare.scanned)
-    if head == 0 and length <= engine.max_header_size:
+    if head == 0 and length <= engine.max_header_size and data[0] != TLS_HANDSHAKE:
         rare_of(socket).scanned = length
         return 0
     if rare is not None:
@@ -46,8 +46,7 @@ cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes o
         if isinstance(parsed, int):
             raise handshake_error(431, "the request head is longer than max_header_size")
     except HandshakeError as error:
-        refuse_request(reactor, socket, response(error.status, error.headers, error.body))
-        return 0
+        return refuse_with(reactor, socket, error)
     request, head = parsed
     if engine.context.wsgi is not None and engine.context.wsgi.takes(request):
         return hand_over(reactor, socket, request, octets)
@@ -57,11 +56,11 @@ cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes o
     if engine.trusts_proxies:
         set_remote_address(socket, engine.context.client_address(address_of(socket), request.headers))
     if request.upgrade_status == 0 and engine.context.has_listeners("http"):
-        if request.chunked:
-            return refuse_with(reactor, socket, 411, "the body must come with a Content-Length")
-        if request.content_length:
-            if request.content_length > <Py_ssize_t>engine.max_body_size:
-                return refuse_with(reactor, socket, 413, "the body is longer than max_body_size")
+        try:
+            wanted = body_length(request, engine.context.settings.max_body_size)
+        except HandshakeError as error:
+            return refuse_with(reactor, socket, error)
+        if wanted:
             rare = rare_of(socket)
             rare.request = request
             rare.assembly = MessageAssembly.__new__(MessageAssembly)
@@ -82,8 +81,11 @@ cdef int note_request(Socket socket, str method, int version_minor) except -1:
     return 0
 
 
-cdef int refuse_with(Reactor reactor, Socket socket, int status, str problem) except -1:
-    error = handshake_error(status, problem)
+cdef int refuse_with(Reactor reactor, Socket socket, error) except -1:
+    """What the peer has sent is no good request."""
+    socket.engine.context.report_refusal(error, socket)
+    if socket.descriptor < 0:  # a handler of the log's has let others run
+        return 0
     return refuse_request(reactor, socket, response(error.status, error.headers, error.body))
 
 
