@@ -61,18 +61,27 @@ def certificate() -> list[str]:
     Raises:
         BenchmarkError: without the command openssl.
     """
-    cert, key = BUILD / "cert.pem", BUILD / "key.pem"
-    if not (cert.exists() and key.exists()):
+    made = BUILD / "certificate"
+    if not made.exists():
         openssl = shutil.which("openssl")
         if not openssl:
             raise BenchmarkError("the command openssl is needed to make a certificate for the TLS rows")
         BUILD.mkdir(exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=BUILD))
         kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"]
         name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        command = [openssl, "req", "-x509", *kind, *name, "-keyout", str(key), "-out", str(cert)]
-        completed = subprocess.run(command, capture_output=True, text=True)
-        if completed.returncode:
-            raise BenchmarkError(completed.stderr)
+        command = [openssl, "req", "-x509", *kind, *name, "-keyout", "key.pem", "-out", "cert.pem"]
+        completed = subprocess.run(command, cwd=unfinished, capture_output=True, text=True)
+        try:
+            if completed.returncode:
+                raise BenchmarkError(completed.stderr)
+            unfinished.rename(made)  # both at once, as somebody else may be about the same
+        except OSError:
+            if not made.exists():
+                raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    cert, key = made / "cert.pem", made / "key.pem"
     return ["--cert", str(cert), "--key", str(key)]
 
 
