@@ -63,6 +63,7 @@ def pytest_report_header() -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only(*engines): run this test on these engines alone")
+    config.addinivalue_line("markers", "on_one_stack: run this test on one stack; the others would tell the same")
     config.addinivalue_line("markers", "also_over_tls: run this test over plain TCP and over TLS")
     config.addinivalue_line("markers", 'slow: takes some ten seconds (`-m "not slow"` leaves it out)')
     config.addinivalue_line("markers", "timeout_factor(factor): this test may take so many times longer than others")
@@ -74,6 +75,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         marker = metafunc.definition.get_closest_marker("only")
         if marker is not None:
             stacks = [stack for stack in STACKS if stack.engine in marker.args]
+        if metafunc.definition.get_closest_marker("on_one_stack") is not None:
+            stacks = stacks[:1]
         metafunc.parametrize("stack", stacks, ids=str, indirect=True, scope="function")
         if metafunc.definition.get_closest_marker("also_over_tls") and "transport" in metafunc.fixturenames:
             metafunc.parametrize("transport", ["tcp", "tls"], indirect=True, scope="function")

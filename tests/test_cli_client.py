@@ -82,6 +82,7 @@ def test_tls(make_server: Any, stack: Stack) -> None:
         assert output == "secret\n"
 
 
+@pytest.mark.on_one_stack  # no connection comes about
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -169,6 +170,7 @@ def test_bench_tells_of_lost_connections(make_server: Any, stack: Stack) -> None
     assert "2 connections lost" in output
 
 
+@pytest.mark.on_one_stack  # what was measured is tested above, how it is drawn here
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_bench_plots(make_server: Any, stack: Stack, tmp_path: Path, suffix: str) -> None:
     need_module("matplotlib")
