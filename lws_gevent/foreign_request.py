@@ -12,13 +12,23 @@ from urllib.parse import quote
 
 from lws_gevent.handshake import Headers, Request, handshake_error, is_token
 
-__all__ = ["RAW_HEAD", "read_foreign"]
+__all__ = ["RAW_HEAD", "ParsedHead", "read_foreign"]
 
-#: The key of a WSGI environ under which our own handler keeps the octets of the head.
+#: The key of a WSGI environ under which our own handler keeps the octets of the head, or a `ParsedHead`.
 RAW_HEAD = "lws_gevent.head"
 
 #: What a path may hold as it is (RFC 3986 section 3.3).
 _PATH = "/:@!$&'()*+,;=~"
+
+
+class ParsedHead:
+    """A head of `length` octets that the strict parser has read already."""
+
+    __slots__ = ("length", "request")
+
+    def __init__(self, request: Request, length: int) -> None:
+        self.request = request
+        self.length = length
 
 
 def read_foreign(request: Any, parse: Callable[..., Any], max_header_size: int) -> tuple[Request, bytes]:
@@ -37,6 +47,10 @@ def read_foreign(request: Any, parse: Callable[..., Any], max_header_size: int) 
         raise TypeError(f"a request is its headers, a WSGI environ or its raw head, not {type(request).__name__}")
     elif "REQUEST_METHOD" in request:
         octets = request[RAW_HEAD] if RAW_HEAD in request else _head_of_environ(request)
+        if isinstance(octets, ParsedHead):
+            if octets.length > max_header_size:
+                raise handshake_error(431, "the request head is too big")
+            return octets.request, b""
     else:
         alone = True
         pairs = request.raw if isinstance(request, Headers) else request.items()

@@ -262,7 +262,7 @@ class Server(Endpoint, StreamServer):
 
     def _adopt(self, socket: Any, decision: Decision, request: Request, octets: bytes) -> Socket:
         transport = None
-        if is_tls(socket):
+        if not isinstance(socket, int) and is_tls(socket):
             socket = take_tls_socket(socket)
         if hasattr(socket, "ssl_object"):
             socket, transport = None, socket

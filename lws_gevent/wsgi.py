@@ -12,18 +12,19 @@ import _socket
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from gevent import GreenletExit, pywsgi, socket
 
+from lws_gevent.adopting import is_tls
 from lws_gevent.engines.interface import Socket
 from lws_gevent.errors import ConnectionClosed
-from lws_gevent.foreign_request import RAW_HEAD
+from lws_gevent.foreign_request import RAW_HEAD, ParsedHead
 from lws_gevent.handshake import parse_token_list
 from lws_gevent.server import ACCEPTED, Server
-from lws_gevent.wsgi_socket import WsgiSocket, tell_of_upgrade
+from lws_gevent.wsgi_socket import HANDLER, WsgiSocket, tell_of_upgrade
+from lws_gevent.wsgi_upgrade import NO_INPUT, NoLog, RequestFile, fill_environ, message_of, read_upgrade
 from lws_gevent.wsgi_websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class _Bridge:
         environ["wsgi.websocket_version"] = environ.get("HTTP_SEC_WEBSOCKET_VERSION", "")
         reply = _Reply(websocket, environ, start_response)
         try:
-            result = application(environ, reply.start)
+            result = application(environ, reply)
         except BaseException as error:
             return _Listed(reply, reply.failed(error))
         if isinstance(result, (list, tuple)):
@@ -86,7 +87,9 @@ class _Bridge:
 
 
 class _Reply:
-    """What becomes of one request that asks for a WebSocket."""
+    """What becomes of one request that asks for a WebSocket; for the application, its start_response."""
+
+    __slots__ = ("_environ", "_failed", "_start_response", "_started", "_websocket")
 
     def __init__(self, websocket: WebSocket, environ: Environ, start_response: StartResponse) -> None:
         self._websocket = websocket
@@ -100,8 +103,8 @@ class _Reply:
         """Whether the connection is no longer the WSGI server's."""
         return self._websocket.accepted or ACCEPTED in self._environ
 
-    def start(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], Any]:
-        """For the application: its start_response."""
+    def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], Any]:
+        """Begins the response, which the WSGI server never hears of when the connection is a WebSocket by then."""
         if self.is_over:
             self._failed = status.startswith("5")  # a framework has caught what its view has raised
             return _forget
@@ -117,7 +120,7 @@ class _Reply:
         websocket = self._websocket
         if error is websocket.refusal and not self._started:
             headers = [*websocket.refusal.headers.items(), ("Content-Length", str(len(websocket.refusal.body)))]
-            self.start(f"{websocket.refusal.status} {_phrase(websocket.refusal.status)}", headers)
+            self(f"{websocket.refusal.status} {_phrase(websocket.refusal.status)}", headers)
             return [websocket.refusal.body]
         if not websocket.accepted:
             raise error
@@ -245,8 +248,8 @@ class WebSocketMiddleware:
 class WebSocketHandler(pywsgi.WSGIHandler):
     """``handler_class`` for gevent.pywsgi's WSGIServer: puts ``wsgi.websocket`` into the environ.
 
-    The head of a request that asks for a WebSocket is judged again as it was sent, by the strict parser. A subclass may
-    set `websocket_server` or `websocket_options`, which mean what they mean to `WebSocketMiddleware`.
+    The head of a request that asks for a WebSocket is judged by the strict parser, as it was sent. A subclass may set
+    `websocket_server` or `websocket_options`, which mean what they mean to `WebSocketMiddleware`.
     """
 
     #: The server of the connections; None: one is made for each WSGIServer.
@@ -254,11 +257,40 @@ class WebSocketHandler(pywsgi.WSGIHandler):
     #: The options of that server.
     websocket_options: Mapping[str, Any] = {}
 
-    _head = b""
+    _head: bytes | ParsedHead | None = None
+    _message: Any = None
+    _called: Any = None
+
+    def __init__(self, sock: Any, address: Any, server: Any, rfile: Any = None) -> None:
+        if rfile is None and not is_tls(sock):
+            rfile = RequestFile(sock)
+        super().__init__(sock, address, server, rfile)  # type: ignore[call-arg]
+
+    @property
+    def headers(self) -> Any:
+        """For pywsgi: the headers of the request; those of a WebSocket's are made when somebody asks for them."""
+        if self._message is None:
+            environ: Any = self.environ or {}
+            head = self._head or environ.get(RAW_HEAD)
+            self._message = message_of(head if isinstance(head, ParsedHead) else None, environ)
+        return self._message
+
+    @headers.setter
+    def headers(self, message: Any) -> None:
+        self._message = message
 
     def read_request(self, raw_requestline: str) -> Any:
         """For pywsgi: reads and parses the head."""
         rfile: Any = self.rfile
+        if type(rfile) is RequestFile and type(self).MessageClass is pywsgi.WSGIHandler.MessageClass:
+            head = read_upgrade(rfile, raw_requestline)
+            if head is not None:
+                self._head, self._message = head, None
+                self.requestline = raw_requestline.rstrip()
+                self.command, self.path, self.request_version = "GET", head.request.target, "HTTP/1.1"
+                self.content_length = None  # type: ignore[assignment]
+                self.close_connection = False
+                return True
         recorder: Any = _Recorder(rfile)
         self.rfile = recorder
         try:
@@ -269,20 +301,47 @@ class WebSocketHandler(pywsgi.WSGIHandler):
 
     def get_environ(self) -> Environ:
         """For pywsgi: the environ of the request."""
-        environ: Environ = super().get_environ()
+        head, self._head = self._head, None
+        if isinstance(head, ParsedHead):
+            server: Any = self.server
+            environ: Environ = fill_environ(server.get_environ(), self, head)
+            environ[RAW_HEAD] = head
+            return environ
+        environ = super().get_environ()
         if _asks_for_websocket(environ):
-            environ[RAW_HEAD] = self._head
-        self._head = b""
+            environ[RAW_HEAD] = head
+            if type(self.rfile) is RequestFile:
+                environ[HANDLER] = self
         return environ
 
     def run_application(self) -> None:
         """For pywsgi: has the application answer."""
+        self._called, self.application = self.application, self._bridged  # no closure, no partial: they cost stack
+        try:
+            super().run_application()
+        finally:
+            self.application, self._called = self._called, None
+            environ: Any = self.environ
+            environ.pop(HANDLER, None)
+
+    def _bridged(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        self.application = self._called
         server: Any = self.server
         bridge = server.__dict__.get("_lws_gevent_bridge")
         if bridge is None:
             bridge = server._lws_gevent_bridge = _Bridge(self.websocket_server, self.websocket_options)
-        self.application = partial(bridge.call, self.application)
-        super().run_application()
+        result: Iterable[bytes] = bridge.call(self._called, environ, start_response)
+        return result
+
+    def log_request(self) -> None:
+        """For pywsgi: writes a line into the log, if there is one."""
+        server: Any = self.server
+        if type(server.log) is not NoLog:
+            super().log_request()
+
+    def forget_request(self) -> None:
+        """The connection is a WebSocket now: gives back what the request was read with."""
+        self._message, self.wsgi_input = None, NO_INPUT
 
 
 class _Recorder:
@@ -312,7 +371,7 @@ def _asks_for_websocket(environ: Environ) -> bool:
     return (
         upgrade is not None
         and environ["REQUEST_METHOD"] == "GET"
-        and "websocket" in [token.lower() for token in parse_token_list(upgrade)]
+        and (upgrade == "websocket" or "websocket" in [token.lower() for token in parse_token_list(upgrade)])
     )
 
 

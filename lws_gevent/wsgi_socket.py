@@ -7,11 +7,20 @@ that is made differently gives an error, and nothing is taken from it.
 from __future__ import annotations
 
 import _socket
+import errno
+import io
 from typing import Any
 
 from lws_gevent.adopting import is_tls, kill_socket, take_tls_socket
+from lws_gevent.foreign_request import RAW_HEAD
 
-__all__ = ["WsgiSocket", "tell_of_upgrade"]
+__all__ = ["HANDLER", "WsgiSocket", "tell_of_upgrade"]
+
+#: The key of a WSGI environ under which our own handler for gevent.pywsgi stands until it has no connection any more.
+HANDLER = "lws_gevent.handler"
+
+_CLOSED = io.BytesIO()
+_CLOSED.close()
 
 
 class WsgiSocket:
@@ -20,16 +29,23 @@ class WsgiSocket:
     `sock` is the server's own socket object. RuntimeError when `environ` leads to none.
     """
 
-    __slots__ = ("_source", "octets", "sock")
+    __slots__ = ("_environ", "_handler", "_source", "octets", "sock")
 
     def __init__(self, environ: dict[str, Any]) -> None:
+        self._environ = environ
+        self._handler: Any = environ.get(HANDLER)
+        if self._handler is not None:
+            self._source: Any = self._handler.rfile
+            self.octets: bytes = self._source.unread()
+            self.sock: Any = self._handler.socket
+            return
         source: Any = environ.get("wsgi.input")
         source = getattr(source, "rfile", source)  # pywsgi's Input, around the file that it reads from
         unreader: Any = getattr(getattr(source, "reader", None), "unreader", None)
         sock = environ.get("gunicorn.socket")
         if sock is not None and hasattr(unreader, "buf"):
-            self._source: Any = unreader
-            self.octets: bytes = unreader.buf.getvalue()
+            self._source = unreader
+            self.octets = unreader.buf.getvalue()
         else:
             sock = getattr(getattr(source, "raw", None), "_sock", None)
             if sock is None or not hasattr(source, "peek"):
@@ -39,14 +55,21 @@ class WsgiSocket:
             self._source = source
             # Our own handler's file may have more than fits into its buffer.
             self.octets = _peek(source, sock) + getattr(source.raw, "unread", b"")
-        self.sock: Any = sock
+        self.sock = sock
 
     def take(self) -> Any:
-        """The descriptor, or a TLS transport, whose owner is the caller from now on. The server's socket object is one
-        whose peer has left: whatever its server does with it, reading, writing, closing, is in vain and harms nothing.
+        """The descriptor, or a TLS transport, whose owner is the caller from now on. What the server has is
+        a socket whose peer has left: whatever its server does with it, reading, writing, closing, is in vain and harms
+        nothing.
 
         OSError, before anything has happened, when there are no descriptors left.
         """
+        if self._handler is not None:
+            self._source.read(len(self.octets))
+            del self._environ[HANDLER]
+            self._handler.socket = _GONE
+            taken: int = self.sock.detach()
+            return taken
         dead, there = _socket.socketpair()
         there.close()
         if hasattr(self._source, "peek"):
@@ -64,9 +87,32 @@ class WsgiSocket:
         return descriptor
 
     def free(self) -> None:
-        """Behind a request without a body that nobody reads any more: gives the buffer of its file back."""
+        """Behind a request without a body that nobody reads any more: gives back its file, and what its head was read
+        into."""
+        self._environ.pop(RAW_HEAD, None)
+        if self._handler is not None:
+            self._handler.forget_request()
+            self._environ["wsgi.input"] = self._handler.rfile = _CLOSED
         if hasattr(self._source, "peek"):
             self._source.close()
+
+
+class _Gone:
+    """The socket of a handler whose connection was taken over: one whose peer has left."""
+
+    def sendall(self, data: bytes) -> None:
+        """In vain."""
+        raise BrokenPipeError(errno.EPIPE, "this connection is a WebSocket now")
+
+    def fileno(self) -> int:
+        """None."""
+        return -1
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+_GONE = _Gone()
 
 
 def tell_of_upgrade(start_response: Any) -> None:

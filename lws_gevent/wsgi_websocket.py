@@ -36,7 +36,7 @@ class WebSocket(Socket):
     __slots__ = ("_accept", "_environ", "_socket", "refusal")
 
     def __init__(self, accept: Callable[..., Socket], environ: dict[str, Any]) -> None:
-        self._accept = accept
+        self._accept: Callable[..., Socket] | None = accept
         self._environ = environ
         self._socket: Socket | None = None
         #: The error with which the handshake was refused.
@@ -59,13 +59,14 @@ class WebSocket(Socket):
         """Answers the handshake, with one of the subprotocols that the client offers (ValueError: another one), or with
         what the option ``subprotocols`` says; the socket itself. RuntimeError when it was answered already;
         HandshakeError when it is refused."""
-        if self._socket is not None:
+        if self._accept is None:
             raise RuntimeError("this WebSocket was accepted already")
         try:
             self._socket = self._accept(self._environ, subprotocol=subprotocol)
         except HandshakeError as error:
             self.refusal = error
             raise
+        self._accept = None
         self._socket._claim()
         return self
 

@@ -47,6 +47,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (2, "lws_gevent.adopting"),
     (2, "lws_gevent.foreign_request"),
     (2, "lws_gevent.wsgi_socket"),
+    (2, "lws_gevent.wsgi_upgrade"),
     (2, "lws_gevent.tls_blocking"),
     (2, "lws_gevent.tls_relay"),
     (2, "lws_gevent.wsgi_handler"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, ItemsView, Iterable, Iterator, MutableMapping, ValuesView
-from functools import partial
 from typing import Any
 
 from gevent import pywsgi
@@ -188,11 +187,11 @@ class WebSocketHandler(_Upgrade, wsgi.WebSocketHandler):
         if hook and hook(self):
             pywsgi.WSGIHandler.run_application(self)
             return
-        self.application = partial(self._call, self.application)
+        self._application, self.application = self.application, self._upgrading
         super().run_application()
 
-    def _call(self, application: Any, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        self.application = application
+    def _upgrading(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.application = self._application
         return self._answer(environ, start_response)
 
     @property

@@ -1,6 +1,6 @@
 """The parked engine (layer 2, Linux): see docs/design.md. What it shares with other engines is told in `interface`."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, final
@@ -230,6 +230,23 @@ class HandlerGreenlet(Greenlet[..., Any]):
     turn: Any
 
     def __init__(self, turn: Any) -> None: ...
+
+@final
+class Inbox:
+    """The messages of a connection in blocking style; see `lws_gevent.inbox.Inbox`."""
+
+    def __init__(self, low_water: Callable[[], object]) -> None: ...
+    @property
+    def size(self) -> int:
+        """What waits."""
+
+    def put(self, message: str | bytes) -> int: ...
+    def end(self, code: int, reason: str) -> int: ...
+    def get(self, timeout: float | None = None) -> str | bytes: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> str | bytes: ...
+    def __call__(self) -> None:
+        """Wakes the reader."""
 
 def live_sockets() -> int:
     """How many `Socket` objects exist, closed ones that somebody keeps included: the garbage collector does not know

@@ -49,7 +49,6 @@ from lws_gevent.errors import (
 )
 from lws_gevent.frames import ReadyState, Role, close_payload
 from lws_gevent.handshake import accept_key, body_length, handshake_error, response
-from lws_gevent.inbox import Inbox
 from lws_gevent.listening import tune
 from lws_gevent.prepared import Prepared, message_payload
 from lws_gevent.waiting_senders import WaitingSenders
@@ -93,6 +92,7 @@ cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t size, Py_UCS4 highest)
     void *PyUnicode_1BYTE_DATA(object text)
     object PyObject_Vectorcall(object function, PyObject *const *arguments, size_t count, PyObject *names)
+    PyObject *PyObject_CallMethodNoArgs(object owner, object name)
 
 # Bounds. Each is octets unless it says otherwise.
 cdef enum:
@@ -102,6 +102,7 @@ cdef enum:
     MASKED_LIMIT = 2048      # a payload up to this is masked on the stack
     AHEAD_LIMIT = 65536      # received and kept for a connection whose handler is blocked (rule 1)
     INBOX_LIMIT = 65536      # received and kept for a connection in blocking style
+    MESSAGE_OVERHEAD = 64    # what a message in it counts beside its length, so that empty ones are bounded too
     PONG_LIMIT = 16384       # with more than this unsent only the latest ping is answered (RFC 6455 section 5.5.3)
     SPARE_MINIMUM = 131072   # messages from this size on are received into the memory of earlier ones where possible
     SPARE_COUNT = 8          # of those that are kept for that, for a second or two
@@ -155,6 +156,7 @@ cdef bytes UPGRADE_BEGIN = (
 cdef bytes UPGRADE_END = b"\r\n\r\n"
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+include "parked/inbox.pxi"
 include "parked/state.pxi"
 include "parked/socket.pxi"
 include "parked/turns.pxi"

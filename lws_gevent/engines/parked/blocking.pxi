@@ -1,6 +1,6 @@
 # Blocking style: `recv` and iteration.
 
-cdef object claim(Socket socket):
+cdef Inbox claim(Socket socket):
     """The inbox of a connection in blocking style; the first call makes it."""
     cdef Rare rare = socket.rare
     if rare is not None and rare.inbox is not None:

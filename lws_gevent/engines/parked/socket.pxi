@@ -234,8 +234,7 @@ cdef class Socket:
 
     def __iter__(self):
         """The messages until the close; ConnectionClosed for any other close than 1000 and 1001."""
-        claim(self)
-        return Messages(self)
+        return claim(self)
 
     def _claim(self):
         """For the blocking style of WSGI applications."""
@@ -251,26 +250,6 @@ cdef class Socket:
 def live_sockets():
     """How many connection objects exist: the garbage collector does not know them (rule 12), so leak tests ask here."""
     return live_socket_count
-
-
-class Messages:
-    """Iterates over the messages of a connection in blocking style."""
-
-    __slots__ = ("_socket",)
-
-    def __init__(self, socket):
-        self._socket = socket
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        try:
-            return self._socket.recv()
-        except ConnectionClosed as error:
-            if error.code in (1000, 1001):
-                raise StopIteration from None
-            raise
 
 
 cdef object address_of(Socket socket):

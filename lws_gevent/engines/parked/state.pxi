@@ -123,7 +123,7 @@ cdef class Rare:
     cdef uint64_t inflated   # octets of this message so far, with buffer_size
     cdef uint8_t inflation_opcode
     cdef bint inflation_last
-    cdef object inbox
+    cdef Inbox inbox
     cdef LowWater low_water  # of the inbox
     cdef object waiting      # greenlets blocked in send
     cdef list events         # (name, arguments) to be delivered behind the running handler
