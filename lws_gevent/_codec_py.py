@@ -36,7 +36,6 @@ _XOR_AS_INTEGER = 900
 #: Octets that are inflated at a time where nothing is cut into pieces.
 _INFLATED_AT_ONCE = 64 * 1024
 
-_NOT_UTF8 = "a text message is not UTF-8"
 _UTF8_DECODER = codecs.getincrementaldecoder("utf-8")
 
 
@@ -155,43 +154,43 @@ class _Decoder(FrameDecoder):
     def _judge_frame(self, first: int, masked: bool, length: int, extended: int) -> None:
         """RFC 6455 sections 5.1, 5.2 and 5.5: what a frame must be by itself."""
         opcode = first & 0x0F
-        if first & 0x30 or (first & 0x40 and not self.compression):
-            raise ParseFailed("a reserved bit is set and no extension was negotiated")
         if opcode not in (0, 1, 2, 8, 9, 10):
             raise ParseFailed("unknown opcode")
+        if first & 0x30 or (first & 0x40 and not self.compression):
+            raise ParseFailed("reserved bits must be 0")
         if first & 0x40 and opcode not in (1, 2):
             raise ParseFailed("RSV1 is allowed on the first frame of a message only")  # RFC 7692 section 6
-        if opcode >= 8 and not first & 0x80:
-            raise ParseFailed("a control frame is fragmented")
-        if opcode >= 8 and (length > MAX_CONTROL_PAYLOAD or extended):
-            raise ParseFailed("a control frame is longer than 125 octets")
         if masked is self.client:
-            raise ParseFailed("a server's frame is masked" if masked else "a client's frame is not masked")
-        if length >= 1 << 63:
-            raise ParseFailed("the most significant bit of a 64-bit length is set")
+            raise ParseFailed(f"frames of a {'server must not' if masked else 'client must'} be masked")
+        if opcode >= 8 and not first & 0x80:
+            raise ParseFailed("control frames must not be fragmented")
+        if opcode >= 8 and length > MAX_CONTROL_PAYLOAD:
+            raise ParseFailed("control frames must not exceed 125 octets")
         if extended and length <= (125 if extended == 2 else 0xFFFF):
-            raise ParseFailed("a length is not encoded in its shortest form")
+            raise ParseFailed("the payload length is not in its shortest form")
+        if length >= 1 << 63:
+            raise ParseFailed("the payload length has its most significant bit set")
 
     def _judge_message(self, first: int, length: int) -> None:
         """RFC 6455 section 5.4, and our limits: what a data frame must be as a part of its message."""
         opcode = first & 0x0F
         if opcode == 0 and not self.message_opcode:
-            raise ParseFailed("a continuation frame continues nothing")
+            raise ParseFailed("continuation frame without a message to continue")
         if opcode and self.message_opcode:
-            raise ParseFailed("a new message begins inside another")
+            raise ParseFailed("new message inside a fragmented message")
         if opcode:
             self.message_opcode = opcode
             self.message_compressed = first & 0x40 != 0
         self.fragments += 1
         if self.max_fragments is not None and self.fragments > self.max_fragments:
-            raise ParseFailed("a message has more than max_fragments frames", CloseReason.POLICY_VIOLATION)
+            raise ParseFailed("too many fragments in a message", CloseReason.POLICY_VIOLATION)
         self.message_length += length
         if self.max_payload is None:
             return
         # What a compressed message inflates to is judged later; no compressor makes it that much longer.
         limit = self.max_payload * 2 + 1024 if self.message_compressed else self.max_payload
         if self.message_length > limit:
-            raise ParseFailed("a message is longer than max_payload", CloseReason.MESSAGE_TOO_BIG)
+            raise ParseFailed(PayloadTooBig().problem, CloseReason.MESSAGE_TOO_BIG)
 
 
 class Protocol:
@@ -428,8 +427,8 @@ class Protocol:
     def _text(self, payload: bytes) -> str:
         try:
             return payload.decode("utf-8", "strict" if self._validate_utf8 else "replace")
-        except UnicodeDecodeError:
-            raise ParseFailed(_NOT_UTF8, CloseReason.INVALID_FRAME_PAYLOAD_DATA) from None
+        except UnicodeDecodeError as error:
+            raise _not_utf8(error) from None
 
     def _handle_close(self, payload: bytes) -> tuple[Any, ...]:
         code: int | None = None
@@ -439,13 +438,13 @@ class Protocol:
             if len(payload) == 1:
                 raise ParseFailed("a close payload of one octet")
             if not close_code_is_valid(code):
-                problem = ParseFailed("a close frame has an invalid close code")
+                problem = ParseFailed("invalid close code")
                 problem.detail = code  # type: ignore[attr-defined]
                 raise problem
             try:
                 reason = payload[2:].decode("utf-8")
             except UnicodeDecodeError:
-                message = "the reason of a close frame is not UTF-8"
+                message = "the close reason is not UTF-8"
                 raise ParseFailed(message, CloseReason.INVALID_FRAME_PAYLOAD_DATA) from None
         self._end_receiving()
         self.close_received = True
@@ -582,13 +581,19 @@ def _incomplete(octets: bytes) -> int:
     return 0
 
 
+def _not_utf8(error: UnicodeDecodeError | None = None) -> ParseFailed:
+    ends = error is not None and error.reason == "unexpected end of data"
+    problem = "a text message ends inside a character" if ends else "a text message is not UTF-8"
+    return ParseFailed(problem, CloseReason.INVALID_FRAME_PAYLOAD_DATA)
+
+
 def _check_utf8(decoder: codecs.IncrementalDecoder, octets: bytes, last: bool) -> None:
     """Takes `octets` of a text into the check; ParseFailed as soon as nothing that follows could make them UTF-8."""
     try:
         decoder.decode(octets, last)
-    except UnicodeDecodeError:
-        raise ParseFailed(_NOT_UTF8, CloseReason.INVALID_FRAME_PAYLOAD_DATA) from None
+    except UnicodeDecodeError as error:
+        raise _not_utf8(error) from None
     pending = decoder.getstate()[0]
     if len(pending) == 2 and pending[0] == 0xED and pending[1] >= 0xA0:
         # A surrogate: Python waits for its last octet before it refuses it.
-        raise ParseFailed(_NOT_UTF8, CloseReason.INVALID_FRAME_PAYLOAD_DATA)
+        raise _not_utf8()

@@ -19,12 +19,20 @@ _MAX_REQUEST_LINE = 8192
 _MAX_HEADER_LINE = 8192
 _MAX_HEADERS = 100
 
-_REQUEST_LINE = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
-_HEADER_LINE = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
+_METHOD = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+) ")
+_TARGET = re.compile(rb"([\x21-\x7e]+) ")
+_VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])")
+_NAME = re.compile(rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+):")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _HOST = re.compile(rb"[-!$%&'()*+,.:;=_~\[\]0-9A-Za-z]*")  # RFC 3986 sections 3.2.2 and 3.2.3
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")  # base64 of 16 octets
-_SINGLE = frozenset({b"host", b"origin", b"content-length", b"transfer-encoding"})
+_SINGLE = {
+    b"host": "Host",
+    b"origin": "Origin",
+    b"content-length": "Content-Length",
+    b"transfer-encoding": "Transfer-Encoding",
+}
 
 
 def parse_request(
@@ -82,28 +90,33 @@ def _check_size(data: bytes | bytearray, max_header_size: int) -> None:
     if len(data) > _MAX_REQUEST_LINE + 1 and data.find(b"\n", 0, _MAX_REQUEST_LINE + 2) < 0:
         raise handshake_error(414, "the request line is too long")
     if len(data) > max_header_size:
-        raise handshake_error(431, "the request head is too big")
+        raise handshake_error(431, "the head of the request is too long")
 
 
 def _lines(head: bytes) -> Iterator[bytes]:
     """The lines of a head without their CR LF, up to the empty one that ends it; each is judged when it is its turn."""
-    for line in head.split(b"\n")[:-1]:
+    for index, line in enumerate(head.split(b"\n")[:-1]):
         if not line.endswith(b"\r"):
-            raise handshake_error(400, "a line does not end with CR LF")
+            raise handshake_error(400, f"{'a header' if index else 'the request'} line does not end with CR LF")
         yield line[:-1]
 
 
 def _parse_request_line(line: bytes) -> tuple[bytes, bytes, int]:
     if len(line) > _MAX_REQUEST_LINE:
         raise handshake_error(414, "the request line is too long")
-    match = _REQUEST_LINE.fullmatch(line)
-    if match is None:
-        raise handshake_error(400, "the request line is malformed")
-    method, target, major, minor = match.groups()
-    if major != b"1":
+    method = _METHOD.match(line)
+    if method is None:
+        raise handshake_error(400, "the request line does not begin with a method and one space")
+    target = _TARGET.match(line, method.end())
+    if target is None:
+        raise handshake_error(400, "the request target is empty, or has a character that it must not have")
+    version = _VERSION.fullmatch(line, target.end())
+    if version is None:
+        raise handshake_error(400, "the request line does not end with the version of HTTP")
+    if version[1] != b"1":
         raise handshake_error(505, "only HTTP/1.1 is spoken here")
     # A higher minor version is read as the highest that is known (RFC 9110 section 2.5).
-    return method, target, int(minor > b"0")
+    return method[1], target[1], int(version[2] > b"0")
 
 
 def _parse_fields(lines: Iterator[bytes], minor: int) -> dict[bytes, list[bytes]]:
@@ -113,25 +126,31 @@ def _parse_fields(lines: Iterator[bytes], minor: int) -> dict[bytes, list[bytes]
         if not line:
             break
         if count == _MAX_HEADERS:
-            raise handshake_error(431, "there are too many headers")
+            raise handshake_error(431, "too many headers")
         if len(line) > _MAX_HEADER_LINE:
             raise handshake_error(431, "a header is too long")
-        match = _HEADER_LINE.fullmatch(line)
+        match = _NAME.match(line)
+        if match is None and line[:1] in (b" ", b"\t"):
+            raise handshake_error(400, "a header line begins with white space")
         if match is None:
-            raise handshake_error(400, "a header is malformed")
-        name, value = match[1].lower(), match[2].strip(b" \t")
+            raise handshake_error(400, "a header line has no name followed by a colon")
+        name, value = match[1].lower(), line[match.end() :].strip(b" \t")
+        if _VALUE.fullmatch(value) is None:
+            raise handshake_error(400, "the value of a header has a control character")
         _judge_field(name, value, name in fields)
         fields.setdefault(name, []).append(value)
     if b"host" not in fields and minor > 0:
-        raise handshake_error(400, "there is no Host header")
-    if b"transfer-encoding" in fields and (minor == 0 or b"content-length" in fields):
-        raise handshake_error(400, "the length of the body is not clear")
+        raise handshake_error(400, "no Host")
+    if b"transfer-encoding" in fields and b"content-length" in fields:
+        raise handshake_error(400, "Content-Length and Transfer-Encoding together")
+    if b"transfer-encoding" in fields and minor == 0:
+        raise handshake_error(400, "Transfer-Encoding in HTTP/1.0")  # RFC 9112 section 6.1
     return fields
 
 
 def _judge_field(name: bytes, value: bytes, repeated: bool) -> None:
     if repeated and name in _SINGLE:
-        raise handshake_error(400, "a header that must come once came twice")
+        raise handshake_error(400, f"more than one {_SINGLE[name]}")
     if name == b"host" and _HOST.fullmatch(value) is None:
         raise handshake_error(400, "the Host has a character that it must not have")
     if name == b"content-length" and _LENGTH.fullmatch(value) is None:
@@ -170,11 +189,13 @@ def _judge_upgrade(request: Request, fields: dict[bytes, list[bytes]], options: 
         return 400, "an opening handshake has no body"
     if b"expect" in fields:
         return 417, "an opening handshake has nothing to be continued"
-    versions = fields.get(b"sec-websocket-version", [])
+    versions, keys = fields.get(b"sec-websocket-version", []), fields.get(b"sec-websocket-key", [])
     if len(versions) != 1:
-        return 400, "there must be exactly one Sec-WebSocket-Version"
+        return 400, f"{'more than one' if versions else 'no'} Sec-WebSocket-Version"
     if versions[0] != b"13":
         return 426, "only version 13 of the protocol is spoken here"
-    if _KEY.fullmatch(request.key) is None:
-        return 400, "there must be exactly one Sec-WebSocket-Key, the base64 of 16 octets"
+    if len(keys) != 1:
+        return 400, f"{'more than one' if keys else 'no'} Sec-WebSocket-Key"
+    if _KEY.fullmatch(keys[0]) is None:
+        return 400, "the Sec-WebSocket-Key is not the base64 of 16 octets"
     return 101, ""

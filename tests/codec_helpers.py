@@ -51,10 +51,10 @@ def receive(protocol: Any, data: bytes, sizes: Iterable[int] = ()) -> list[tuple
     return events
 
 
-def plain(event: tuple[Any, ...]) -> tuple[Any, ...]:
-    """An event that compares: an error as its type and close code."""
+def plain(event: tuple[Any, ...], words: bool = False) -> tuple[Any, ...]:
+    """An event that compares: an error as its type and close code, and, with `words`, what it says."""
     if event[0] == "error":
-        return ("error", type(event[1]).__name__, event[1].close_code)
+        return ("error", type(event[1]).__name__, event[1].close_code, *([event[1].problem] if words else []))
     return event
 
 

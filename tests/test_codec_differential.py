@@ -1,7 +1,7 @@
 """The compiled codec against its twin on random streams and request heads, and both against llhttp.
 
-What is compared: the events, the close code and reason, and what is sent once it is unmasked. Not compared: the
-wording of problems, and how many octets each keeps.
+What is compared: the events, the close code and reason, what is said of a breach, and what is sent once it is unmasked.
+Not compared: how many octets each keeps.
 
 LWS_GEVENT_HYPOTHESIS_PROFILE=long looks at many more examples.
 """
@@ -156,7 +156,7 @@ def outcome(
     output: list[Any] = []
 
     def take() -> None:
-        events.extend(plain(each) for each in drain(protocol))
+        events.extend(plain(each, words=True) for each in drain(protocol))
         frames = decode(sent(protocol))
         assert all((frame.key is not None) is (role is Role.CLIENT) for frame in frames)
         output.extend((frame.opcode, frame.payload, frame.fin) for frame in frames)
@@ -405,14 +405,14 @@ def parse(codec: Codec, data: bytes, limit: int = 1000, sizes: list[int] | None 
                 break
             scanned = result
     except HandshakeError as error:
-        return ("refused", error.status)
+        return ("refused", error.status, error.problem)
     if isinstance(result, int):
         return ("incomplete",)
     request, head_length = result
     return (
         *("request", head_length, request.method, request.target, request.path, request.query, request.version_minor),
         *(request.content_length, bool(request.chunked), bool(request.keep_alive), request.upgrade_status),
-        *(bytes(request.key), request.headers.raw),
+        *(request.problem, bytes(request.key), request.headers.raw),
     )
 
 

@@ -35,20 +35,6 @@ _BREACHES = {
     "continuation frame without a message to continue": ("WS_ERR_INVALID_OPCODE", "invalid opcode {}"),
     "new message inside a fragmented message": ("WS_ERR_INVALID_OPCODE", "invalid opcode {}"),
     "invalid close code": ("WS_ERR_INVALID_CLOSE_CODE", "invalid status code {}"),
-    # The same as the codec in Python says it.
-    "a reserved bit is set and no extension was negotiated": (
-        "WS_ERR_UNEXPECTED_RSV_2_3",
-        "RSV2 and RSV3 must be clear",
-    ),
-    "a client's frame is not masked": ("WS_ERR_EXPECTED_MASK", "MASK must be set"),
-    "a control frame is fragmented": ("WS_ERR_EXPECTED_FIN", "FIN must be set"),
-    "a control frame is longer than 125 octets": (
-        "WS_ERR_INVALID_CONTROL_PAYLOAD_LENGTH",
-        "invalid payload length {}",
-    ),
-    "a continuation frame continues nothing": ("WS_ERR_INVALID_OPCODE", "invalid opcode {}"),
-    "a new message begins inside another": ("WS_ERR_INVALID_OPCODE", "invalid opcode {}"),
-    "a close frame has an invalid close code": ("WS_ERR_INVALID_CLOSE_CODE", "invalid status code {}"),
 }
 
 #: What it says does not matter for these close codes.

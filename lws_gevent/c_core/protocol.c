@@ -111,7 +111,7 @@ static uint16_t begin_data_frame(lws_protocol *protocol, const lws_limits *limit
     }
     /* message_length never exceeds that, so this cannot wrap */
     if (frame->payload_length > most_octets(limits, compressed) - protocol->message_length) {
-        *problem = "message too big";
+        *problem = "the message is longer than max_payload";
         return 1009;
     }
     if (protocol->fragments != UINT32_MAX)

@@ -48,7 +48,7 @@ from lws_gevent.errors import (
     BackpressureExceeded, ConnectionClosed, HandshakeError, LwsError, PayloadTooBig, ProtocolError,
 )
 from lws_gevent.frames import ReadyState, Role, close_payload
-from lws_gevent.handshake import accept_key, body_length, handshake_error, response
+from lws_gevent.handshake import accept_key, body_length, response
 from lws_gevent.listening import tune
 from lws_gevent.prepared import Prepared, message_payload
 from lws_gevent.waiting_senders import WaitingSenders

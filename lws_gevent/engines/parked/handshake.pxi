@@ -42,12 +42,9 @@ cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes o
     cdef ParkedEngine engine = socket.engine
     cdef Rare rare
     try:
-        parsed = engine.context.codec.parse_request(octets, engine.max_header_size, 0)
-        if isinstance(parsed, int):
-            raise handshake_error(431, "the request head is longer than max_header_size")
+        request, head = engine.context.codec.parse_request(octets, engine.max_header_size, 0)
     except HandshakeError as error:
         return refuse_with(reactor, socket, error)
-    request, head = parsed
     if engine.context.wsgi is not None and engine.context.wsgi.takes(request):
         return hand_over(reactor, socket, request, octets)
     consume_octets(reactor, socket, shared, <size_t>head)
