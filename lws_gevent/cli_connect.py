@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -216,11 +217,24 @@ class _Lines:
 
 
 def _piped_lines() -> Callable[[], bytes]:
+    # Not through sys.stdin: a thread that waits in there has its lock, without which the interpreter cannot end.
+    def lines() -> Iterator[bytes]:
+        parts: list[bytes] = []
+        while chunk := os.read(sys.stdin.fileno(), 65536):
+            first, *others = chunk.split(b"\n")
+            parts.append(first)
+            for other in others:
+                yield b"".join(parts)
+                parts = [other]
+        if any(parts):
+            yield b"".join(parts)
+
+    every = lines()
+
     def read() -> bytes:
-        line = sys.stdin.buffer.readline()
-        if not line:
-            raise EOFError
-        return line.removesuffix(b"\n").removesuffix(b"\r")
+        for line in every:
+            return line.removesuffix(b"\r")
+        raise EOFError
 
     return read
 

@@ -72,6 +72,21 @@ def test_a_close_is_told_with_its_meaning_and_the_status(make_server: Any, stack
         assert f"closed: {code} (" in errors and meaning in errors and "because \\x1b[31m" in errors
 
 
+def test_a_close_ends_it_though_more_may_come_through_the_pipe(make_server: Any, stack: Stack) -> None:
+    server = make_server()
+    server.on("message", lambda sock, message: sock.close(1008))
+    process = green_subprocess.Popen(
+        [sys.executable, "-m", "lws_gevent", "connect", url_of(server)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+        env={**os.environ, **stack.environment},
+    )  # fmt: skip
+    with process:
+        process.stdin.write(b"something\n")
+        process.stdin.flush()
+        assert process.wait(60) == 1
+        assert b"closed: 1008" in process.stderr.read()
+
+
 def test_tls(make_server: Any, stack: Stack) -> None:
     server = make_server(echo=True, ssl=certificates().options)
     url = f"wss://localhost:{server.port}/"
