@@ -298,8 +298,8 @@ def make_server(stack: Stack, transport: str, nothing_leaks: None) -> Iterator[M
 
     def make(*listener: Any, start: bool = True, echo: bool = False, **options: Any) -> Any:
         if not listener:
-            options.setdefault("host", "127.0.0.1")
             options.setdefault("port", 0)
+            options.setdefault("host", "" if options["port"] is None else "127.0.0.1")
         options.setdefault("engine", stack.engine)
         options.setdefault("close_timeout", 5 * FACTOR)
         if transport == "tls":
