@@ -23,15 +23,18 @@ __all__ = ["WebSocketWSGI", "install"]
 #: hub -> the largest message -> the server of connections that no handler, middleware or worker has taken
 _servers: weakref.WeakKeyDictionary[Any, dict[int, lws_gevent.Server]] = weakref.WeakKeyDictionary()
 
+#: engineio's default.
+_LARGEST = 1_000_000
+
 #: What engineio would use itself, for the WebSockets of gevent-websocket proper.
 _original: Any = None
 
 
 class WebSocketWSGI:
     """What engineio makes for each request for a WebSocket, and calls. `handler` is called with this object, and runs
-    until the connection is over."""
+    until the connection is over. `server` is engineio's; its older releases give none."""
 
-    def __init__(self, handler: Callable[[Any], Any], server: Any) -> None:
+    def __init__(self, handler: Callable[[Any], Any], *server: Any) -> None:
         self.app = handler
         self._server = server
         self._timeout: float | None = None
@@ -50,11 +53,12 @@ class WebSocketWSGI:
             # gevent-websocket's interface, which has answered the handshake: that of `compat`, or itself.
             self._socket = getattr(around, "connection", None)
             if self._socket is None:
-                return _original(self.app, self._server)(environ, start_response)  # type: ignore[no-any-return]
+                return _original(self.app, *self._server)(environ, start_response)  # type: ignore[no-any-return]
             self.app(self)
             return ()
         try:
-            socket = _server_for(self._server.max_http_buffer_size).accept(environ, start_response)
+            largest = self._server[0].max_http_buffer_size if self._server else _LARGEST
+            socket = _server_for(largest).accept(environ, start_response)
         except lws_gevent.HandshakeError as refused:
             start_response(f"{refused.status} Refused", list(refused.headers.items()))
             return (refused.body,)

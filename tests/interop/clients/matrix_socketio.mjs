@@ -5,7 +5,8 @@ const [url, ...transports] = process.argv.slice(2);
 
 async function connected() {
   const socket = io(url, { transports, reconnection: false, forceNew: true });
-  await new Promise((resolve, reject) => socket.once("connect", resolve).once("connect_error", reject));
+  await new Promise((resolve, reject) =>
+    socket.once("connect", resolve).once("connect_error", error => reject(new Error(error.message))));  // it is vast
   const engine = socket.io.engine;
   if (engine.transport.name !== transports.at(-1)) await new Promise(resolve => engine.once("upgrade", resolve));
   return socket;
