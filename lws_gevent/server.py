@@ -96,9 +96,9 @@ class Server(Endpoint, StreamServer):
                     raise TypeError(f"option {name!r} is given twice")
                 given[name] = value
             listener = None
-        self.settings: Settings = Settings.from_options(given)
         if listener is not None and ("port" in given or "host" in given):
             raise TypeError("give either a listener or the options 'port' and 'host', not both")
+        self.settings: Settings = Settings.from_options(given)
         if hasattr(listener, "accept") and "backlog" in given:
             raise TypeError("option 'backlog' is of no use with a socket that is listening already")
         engine_class = engines.choose(self.settings.engine)
