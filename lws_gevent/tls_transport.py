@@ -8,6 +8,7 @@ does. This module is imported when TLS is used, for it imports ssl.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket as socket_module
 import ssl
 import weakref
@@ -81,6 +82,9 @@ class TlsTransport:
     The handshake is made by the first calls of `recv`, which raise BlockingIOError until something was received
     after it, or by `do_handshake`. What OpenSSL gets are whole records only: parts of one wait here, where they need
     no more memory than they have octets.
+
+    Between two calls the memory BIOs are empty, whatever has happened: those of a connection that the parked engine has
+    handed over belong to others as well.
     """
 
     __slots__ = (
@@ -169,13 +173,24 @@ class TlsTransport:
         if self._ended or self._failure is not None:
             return []
         pieces: list[bytes] = []
-        if not self._incoming.pending:
-            self._fetch(size)
-            self._feed()
-        if not self._failure and (self.established or self._shake_hands()):
-            self._open(pieces)
+        try:
+            if not self._incoming.pending:
+                if not whole_records(self._received):  # else they came with what was handed over
+                    self._fetch(size)
+                self._feed()
+            if not self._failure and (self.established or self._shake_hands()):
+                self._open(pieces)
+        except OSError:
+            raise
+        except BaseException:
+            self._ended = True  # what was being opened is lost
+            raise
+        finally:
+            if self._ended or self._failure is not None:
+                self._incoming.read()  # nobody will open it
+            self._collect()
         self._push_quietly()
-        if self._outgoing.pending > _ANSWERS_LIMIT:
+        if len(self._sealed) > _ANSWERS_LIMIT:
             self._failure = ConnectionAbortedError("the peer asks for answers and does not read them")
         return pieces
 
@@ -260,19 +275,27 @@ class TlsTransport:
         except ssl.SSLWantReadError:
             self.reading_first = True
             raise BlockingIOError from None
+        except ssl.SSLError:  # the same for whoever sends as a connection that is gone
+            raise BrokenPipeError(errno.EPIPE, "TLS has failed, so that nothing can be sent any more") from None
+        finally:
+            self._collect()
+
+    def _collect(self) -> None:
+        """Takes what OpenSSL has sealed out of its BIO."""
+        if self._outgoing.pending:
+            sealed = self._outgoing.read()
+            self._sealed = memoryview(bytes(self._sealed) + sealed if self._sealed else sealed)
 
     def _push(self) -> bool:
         """Whether the system has taken everything that was sealed."""
-        while True:
-            if not self._sealed:
-                if not self._outgoing.pending:
-                    return True
-                self._sealed = memoryview(self._outgoing.read())
+        self._collect()
+        while self._sealed:
             try:
                 taken = self._sock.send(self._sealed)
             except (BlockingIOError, InterruptedError):
                 return False
             self._sealed = self._sealed[taken:] if taken < len(self._sealed) else _NOTHING
+        return True
 
     def _push_quietly(self) -> None:
         with contextlib.suppress(OSError):  # who reads does not care, and who writes will meet it again

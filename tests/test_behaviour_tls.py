@@ -553,3 +553,47 @@ def test_a_tls_socket_of_somebody_else_becomes_a_connection(
     tapped.client.send_raw(tapped.sealed(encode(CLOSE, close_payload(1000))))
     assert tapped.read() == encode(CLOSE, close_payload(1000), mask=False)
     eventually(lambda: adopted.closed)
+
+
+# Connections that leave the engine for a WSGI application
+
+
+def answering(environ: Any, start_response: Any) -> list[bytes]:
+    try:
+        body = environ["wsgi.input"].read()
+    except OSError:  # the peer has left
+        body = b""
+    start_response("200 OK", [("Content-Length", str(len(str(len(body)))))])
+    return [str(len(body)).encode()]
+
+
+def post(length: int) -> bytes:
+    return b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % length
+
+
+#: A record of application data whose contents nobody can open.
+JUNK = b"\x17\x03\x03\x00\x20" + bytes(32)
+
+
+@pytest.mark.parametrize("end", ["farewell", "junk"])
+def test_what_a_peer_of_an_application_sends_behind_its_end_gets_into_no_other_connection(
+    make_server: Any, connect: Any, tap: Any, end: str
+) -> None:
+    server = make_server(echo=True, wsgi=answering)
+    other = connect(server)
+    other.echo()
+    tapped = tap(server)
+    tapped.handshake()
+    tapped.client.send_raw(tapped.sealed(post(100) + b"x" * 50))
+    turns(5)  # the application waits for the rest
+    tapped.client.send_raw((tapped.say_goodbye() if end == "farewell" else JUNK) + JUNK)
+    tapped.client.drain_to_eof()
+    other.echo()
+
+
+def test_an_application_gets_the_whole_of_a_long_request(make_server: Any, connect: Any) -> None:
+    server = make_server(wsgi=answering)
+    for length in (262_100, 263_000, 270_000, 600_000):
+        client = connect(server, upgrade=False)
+        client.send_raw(post(length) + bytes(length))
+        assert client.recv_response().body == str(length).encode()
