@@ -14,6 +14,8 @@ cdef int receive_ahead(Reactor reactor, Socket socket, uint32_t events) except -
         room = AHEAD_LIMIT - room
         claim_buffer(reactor, None)
         got = read_octets(reactor, socket, reactor.buffer, room)
+        if socket.descriptor < 0:
+            return 0  # what runs in the midst of TLS has ended it
         if got > 0:
             socket.last_receive = reactor.now
             reactor.round_octets += <size_t>got

@@ -408,6 +408,8 @@ cdef class ParkedEngine:
             else:
                 if plain is None:
                     plain = prepared.frame(None)
+                    if socket.state != OPEN or socket.flags & LOST:
+                        continue
                 frame = plain
             queue_broadcast(socket, prepared, frame, at_once)
             count += 1

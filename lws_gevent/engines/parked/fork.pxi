@@ -41,10 +41,10 @@ cdef int abandon_reactor(Reactor reactor) except -1:
     reactor.watcher.stop()
     reactor.timer.stop()
     reactor.round_timer.stop()
+    # First none of them is a connection any more, then they go: what goes with them may run any code.
     for index in range(reactor.slot_count):
         if reactor.slots[index] != NULL:
             socket = <Socket>reactor.slots[index]
-            reactor.slots[index] = NULL
             close(socket.descriptor)
             socket.descriptor = -1
             socket.state = CLOSED
@@ -52,14 +52,14 @@ cdef int abandon_reactor(Reactor reactor) except -1:
             socket.flags |= CLOSE_REPORTED
             socket.flags &= ~<uint32_t>LISTED
             if socket.rare is not None:
-                socket.rare.tls = None
+                pending_free(socket.rare)
+                output_clear(&socket.rare.output)
             if socket.engine is not None:
                 socket.engine.connection_count = 0
                 socket.engine.open_count = 0
                 socket.engine.attached = 0
                 socket.engine.reactor = None
             socket.engine = None
-            Py_DECREF(socket)
     for listening in reactor.listenings:
         if listening is not None:
             if listening.timer is not None:
@@ -72,8 +72,20 @@ cdef int abandon_reactor(Reactor reactor) except -1:
     reactor.epoll = -1
     reactor.registered = 0
     reactor.listed = 0
+    reactor.batch_length = 0  # a handler may have forked, in the midst of a round
+    reactor.serving = []
     reactor.ready = []
     reactor.dirty = []
     reactor.cork_owner = None
     reactor.buffer_owner = None
+    for index in range(reactor.slot_count):
+        if reactor.slots[index] != NULL:
+            socket = <Socket>reactor.slots[index]
+            reactor.slots[index] = NULL
+            forget_deflate(socket)
+            if socket.rare is not None:
+                socket.rare.assembly = None
+                socket.rare.events = None
+                socket.rare.tls = None
+            Py_DECREF(socket)
     return 0

@@ -9,9 +9,14 @@ cdef int hand_over(Reactor reactor, Socket socket, request, bytes octets) except
     cdef int descriptor = socket.descriptor
     peer = address_of(socket)
     client = engine.context.client_address(peer, request.headers)
-    sock = new_socket(fileno=descriptor)
-    if rare is not None and rare.tls is not None:
-        sock, octets = hand_over_tls(rare.tls, sock, octets)
+    raw = sock = new_socket(fileno=descriptor)
+    try:
+        if rare is not None and rare.tls is not None:
+            sock, octets = hand_over_tls(rare.tls, sock, octets)
+            reactor.minds_bios = True  # they are used where `lock_tls` does not know of it
+    except BaseException:
+        raw.detach()  # it is still ours
+        raise
     engine.refused += 1
     unlist(reactor, socket)
     if reactor.buffer_owner is socket:

@@ -4,11 +4,10 @@ cdef Py_ssize_t handshake(Reactor reactor, Turn turn, Socket socket, uint8_t *da
     """Answers a request head when it is all there: how many octets it took, 0 when it waits for more."""
     cdef ParkedEngine engine = socket.engine
     cdef Rare rare = socket.rare
-    cdef bint shared = reactor.buffer_owner is socket and reactor.position < reactor.end
     cdef size_t head
     cdef lws_request *request = reactor.request
     if rare is not None and rare.request is not None:
-        return take_body(reactor, turn, socket, data, length, shared)
+        return take_body(reactor, turn, socket, data, length)
     if socket.flags & ANSWERING:
         return 0
     head = lws_request_find_end(data, length, 0 if rare is None else rare.scanned)
@@ -23,21 +22,22 @@ cdef Py_ssize_t handshake(Reactor reactor, Turn turn, Socket socket, uint8_t *da
         and lws_request_parse(data, head, request) == 0 and lws_request_check_upgrade(request) == 101
         and (not engine.has_deflate or request.extensions.length == 0)
     ):
-        accept = accept_key(
-            PyBytes_FromStringAndSize(<const char *>data + request.key.offset, <Py_ssize_t>request.key.length)
-        ).encode("ascii")
+        key = PyBytes_FromStringAndSize(<const char *>data + request.key.offset, <Py_ssize_t>request.key.length)
         socket.target = engine.target(data + request.target.offset, request.target.length)
         note_request(socket, "GET", 1)
-        consume_octets(reactor, socket, shared, head)
-        answer = UPGRADE_BEGIN + accept + UPGRADE_END
+        consume_octets(reactor, socket, head)
+        # What follows may run other code: the head is not looked at any more (rule 5).
+        answer = UPGRADE_BEGIN + accept_key(key).encode("ascii") + UPGRADE_END
+        if socket.descriptor < 0:
+            return 0
         queue_octets(socket, NULL, 0, <const uint8_t *>PyBytes_AS_STRING(answer), <size_t>len(answer), answer)
         open_connection(reactor, turn, socket, None)
         return <Py_ssize_t>head
-    handshake_by_context(reactor, turn, socket, PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>length), shared)
+    handshake_by_context(reactor, turn, socket, PyBytes_FromStringAndSize(<const char *>data, <Py_ssize_t>length))
     return 0 if socket.flags & (REFUSED | ANSWERING) or socket.descriptor < 0 else 1
 
 
-cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes octets, bint shared) except -1:
+cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes octets) except -1:
     """The way of a request about which more than the strict checks decides: as the other engines do it."""
     cdef ParkedEngine engine = socket.engine
     cdef Rare rare
@@ -47,7 +47,7 @@ cdef int handshake_by_context(Reactor reactor, Turn turn, Socket socket, bytes o
         return refuse_with(reactor, socket, error)
     if engine.context.wsgi is not None and engine.context.wsgi.takes(request):
         return hand_over(reactor, socket, request, octets)
-    consume_octets(reactor, socket, shared, <size_t>head)
+    consume_octets(reactor, socket, <size_t>head)
     socket.target = request.target
     note_request(socket, request.method, request.version_minor)
     if engine.trusts_proxies:
@@ -86,17 +86,17 @@ cdef int refuse_with(Reactor reactor, Socket socket, error) except -1:
     return refuse_request(reactor, socket, response(error.status, error.headers, error.body))
 
 
-cdef Py_ssize_t take_body(Reactor reactor, Turn turn, Socket socket, uint8_t *data, size_t length, bint shared) except -1:
+cdef Py_ssize_t take_body(Reactor reactor, Turn turn, Socket socket, uint8_t *data, size_t length) except -1:
     """The body of a plain request: kept until it is all there."""
     cdef Rare rare = socket.rare
     cdef size_t wanted = <size_t>rare.request.content_length - rare.assembly.length
     if wanted > length:
         rare.assembly.reserve(wanted)
         rare.assembly.append(data, length)
-        consume_octets(reactor, socket, shared, length)
+        consume_octets(reactor, socket, length)
         return <Py_ssize_t>length
     rare.assembly.append(data, wanted)
-    consume_octets(reactor, socket, shared, wanted)
+    consume_octets(reactor, socket, wanted)
     request = rare.request
     rare.request = None
     request.body = rare.assembly.finish(False)

@@ -106,8 +106,8 @@ cdef int release(Socket socket) except -1:
         end_inbox(engine.reactor, socket)  # it may have been made when the connection had ended already
     forget_data(socket)
     forget_deflate(socket)
-    socket.engine = None
-    if engine is not None:
+    if socket.engine is not None:  # else somebody else has come here while the application's objects went
+        socket.engine = None
         engine.attached -= 1
         if engine.ended is not None:
             engine.ended.set()
@@ -124,6 +124,10 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
     cdef epoll_event event
     if descriptor < 0:
         return 0
+    if rare is not None and rare.tls is not None:
+        say_goodbye(reactor, socket, rare.tls)
+        if socket.descriptor < 0:
+            return 0  # that may run any code
     unlist(reactor, socket)
     if reactor.cork_owner is socket:
         reactor.cork_owner = None
@@ -137,10 +141,9 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
         keep_rest(reactor, socket)
         rare = socket.rare
     epoll_ctl(reactor.epoll, EPOLL_CTL_DEL, descriptor, &event)
-    if rare is not None and rare.tls is not None:
-        say_goodbye(reactor, socket, rare.tls)
     shutdown(descriptor, SHUT_RDWR)
     close(descriptor)
+    reactor.slots[descriptor] = NULL  # from here on the number may be another connection's
     socket.descriptor = -1
     socket.interest = 0
     socket.state = CLOSED
@@ -150,7 +153,7 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
         engine.ended.set()
         engine.ended = None  # one that is set would be waited for without the hub's turning
     if rare is not None:
-        output_clear(&rare.output)
+        drop_output(rare)
         if not keep:  # else it is delivered yet, before the close event
             pending_free(rare)
             rare.assembly = None
@@ -167,7 +170,6 @@ cdef int disconnect(Reactor reactor, Socket socket) except -1:
         rare.low_water.socket = None
     if not socket.flags & OPENED or socket.flags & OWN_CLOSE and not engine.own_close_event:
         socket.flags |= CLOSE_REPORTED
-    reactor.slots[descriptor] = NULL
     if not socket.flags & BUSY:
         if socket.flags & CLOSE_REPORTED and (rare is None or rare.events is None and rare.visit is None):
             release(socket)

@@ -31,6 +31,9 @@ cdef bint take_proxy_header(Reactor reactor, Socket socket) except -1:
             deliver_error(socket, error)
             disconnect(reactor, socket)
             return False
+        if socket.descriptor < 0:
+            return False
+        claim_buffer(reactor, None)  # once more: that was Python
         # While it is not all there, all that has come belongs to it.
         wanted = <size_t>got if header is None else <size_t>header.length - kept
         got = recv(socket.descriptor, reactor.buffer, wanted, MSG_DONTWAIT)

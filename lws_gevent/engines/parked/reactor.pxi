@@ -31,6 +31,8 @@ cdef class Reactor:
     cdef object incoming         # memory BIOs that they share, see tls.pxi
     cdef object outgoing
     cdef Tls tls_user            # whose octets are in them
+    cdef bint minds_bios         # somebody may leave something in them
+    cdef int pinned              # pointers into the buffers above and the cork are in use: nobody else may touch them
     cdef size_t round_handshakes # steps in this round
     cdef uint8_t *cork
     cdef Socket cork_owner
@@ -225,7 +227,10 @@ cdef int work_off(Reactor reactor, Turn turn) except -1:
             events = reactor.events[reactor.batch_position].events
             reactor.batch_position += 1
             if data & LISTENING_BIT:
-                accept_connections(reactor, turn, <Py_ssize_t>(data & UINT32_MAX))
+                try:
+                    accept_connections(reactor, turn, <Py_ssize_t>(data & UINT32_MAX))
+                except BaseException as error:  # memory ran out; that connection is closed
+                    reactor.hub.handle_error(reactor, type(error), error, error.__traceback__)
                 socket = None
             else:
                 entry = reactor.slots[data & UINT32_MAX]
@@ -251,6 +256,8 @@ cdef int work_off(Reactor reactor, Turn turn) except -1:
 
 
 cdef int serve_guarded(Reactor reactor, Turn turn, Socket socket, uint32_t events) except -1:
+    if reactor.pinned:
+        return push_ready(reactor, socket)
     try:
         serve(reactor, turn, socket, events)
     except BaseException as error:
@@ -289,6 +296,8 @@ cdef int on_hub(Reactor reactor) except -1:
     """The hub has control: what handlers have sent goes out (rule 2), and what a blocked handler's connection has received
     behind the message that is being handled is looked through (rule 1)."""
     cdef Socket owner = reactor.buffer_owner
+    if reactor.pinned:
+        return 0
     if owner is not None:
         keep_rest(reactor, owner)
         if (owner.state == OPEN or owner.state == CLOSING) and owner.rare is not None and owner.rare.pending_end > 0 and not is_inert(owner):

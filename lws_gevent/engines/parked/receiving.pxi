@@ -128,6 +128,8 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
             if space > socket.protocol.frame_remaining:
                 space = socket.protocol.frame_remaining
             got = read_octets(reactor, socket, target, space)
+            if socket.descriptor < 0:
+                break  # what runs in the midst of TLS has ended it
             if got > 0:
                 socket.last_receive = reactor.now
                 if socket.rare is not None:
@@ -152,6 +154,8 @@ cdef int receive(Reactor reactor, Turn turn, Socket socket) except -1:
             if space == 0:
                 raise RuntimeError("the receive buffer is full of octets that were not decoded")
             got = read_octets(reactor, socket, reactor.buffer + reactor.end, space)
+            if socket.descriptor < 0:
+                break
             if got > 0:
                 reactor.end += <size_t>got
                 socket.last_receive = reactor.now
@@ -238,7 +242,7 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
         else:
             return 1
         if socket.flags & REFUSED:
-            consume_octets(reactor, socket, shared, length)
+            consume_octets(reactor, socket, length)
             rare = rare_of(socket)
             rare.lingered += length
             if rare.lingered > LINGER_OCTETS:
@@ -276,7 +280,7 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
         if event.kind == LWS_EVENT_DATA:
             if event.compressed:
                 part = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length)
-                consume_octets(reactor, socket, shared, consumed)
+                consume_octets(reactor, socket, consumed)
                 if not take_compressed(reactor, turn, socket, part, event.opcode, event.first, event.last):
                     return 0
                 part = None
@@ -289,12 +293,12 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
                     message = PyUnicode_DecodeUTF8(<const char *>event.data, <Py_ssize_t>event.length, b"replace")
                 else:
                     message = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length)
-                consume_octets(reactor, socket, shared, consumed)
+                consume_octets(reactor, socket, consumed)
                 deliver_message(reactor, turn, socket, message, event.opcode == LWS_BINARY)
                 message = None
             else:
                 take_part(reactor, socket, &event)
-                consume_octets(reactor, socket, shared, consumed)
+                consume_octets(reactor, socket, consumed)
                 if event.last:
                     deliver_message(reactor, 
                         turn, socket, finish_message(reactor, socket, &event), event.opcode == LWS_BINARY
@@ -302,25 +306,26 @@ cdef int decode(Reactor reactor, Turn turn, Socket socket) except -1:
                 elif in_pieces and event.frame_remaining > 0 and room_of_piece(socket, socket.rare) == 0:
                     deliver_piece(reactor, turn, socket, event.opcode == LWS_TEXT, event.frame_remaining)
         elif event.kind == LWS_EVENT_NONE:
-            consume_octets(reactor, socket, shared, consumed)
+            consume_octets(reactor, socket, consumed)
             if window < length:
                 continue  # past the header of a fragment
             return 1
         elif event.kind == LWS_EVENT_CLOSE:
             take_close(reactor, socket, &event)
-            consume_octets(reactor, socket, shared, consumed)
+            consume_octets(reactor, socket, consumed)
         elif event.kind == LWS_EVENT_ERROR:
             fail_protocol(reactor, socket, &event)
-            consume_octets(reactor, socket, shared, consumed)
+            consume_octets(reactor, socket, consumed)
         else:
             payload = PyBytes_FromStringAndSize(<const char *>event.data, <Py_ssize_t>event.length)
-            consume_octets(reactor, socket, shared, consumed)
+            consume_octets(reactor, socket, consumed)
             take_control(reactor, turn, socket, event.kind == LWS_EVENT_PING, payload)
             payload = None
 
 
-cdef int consume_octets(Reactor reactor, Socket socket, bint shared, size_t count) except -1:
-    if shared:
+cdef int consume_octets(Reactor reactor, Socket socket, size_t count) except -1:
+    """Forgets the first octets that are to be decoded, wherever they are by now."""
+    if reactor.buffer_owner is socket and reactor.position < reactor.end:
         reactor.position += count
     elif socket.rare is not None:
         pending_consume(socket.rare, count)

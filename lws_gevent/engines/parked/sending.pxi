@@ -38,16 +38,22 @@ cdef int queue_masked(Socket socket, uint8_t opcode, bint fin, const uint8_t *pa
 cdef int queue_octets(
     Socket socket, const uint8_t *header, size_t header_length, const uint8_t *payload, size_t length, object owner
 ) except -1:
-    cdef Reactor reactor = socket.engine.reactor
-    cdef bint deferring = reactor.in_round or is_handling(reactor, socket)
+    cdef Reactor reactor
+    cdef bint deferring
     cdef size_t total = header_length + length
     cdef Rare rare
+    if socket.engine is None:
+        raise closed_error(socket)  # it has ended while the payload was made
+    reactor = socket.engine.reactor
+    deferring = reactor.in_round or is_handling(reactor, socket)
+    if socket.engine is None:
+        return 0
     count_sent(socket, total)
     if deferring and length <= COPY_LIMIT:
         if reactor.cork_owner is socket:
             if total > CORK_SIZE - reactor.cork_length:
                 uncork(reactor, socket)
-        elif reactor.cork_owner is None and (socket.rare is None or socket.rare.output.first == NULL):
+        elif reactor.cork_owner is None and not reactor.pinned and (socket.rare is None or socket.rare.output.first == NULL):
             reactor.cork_owner = socket
             reactor.cork_length = 0
         if reactor.cork_owner is socket:
@@ -135,8 +141,11 @@ cdef int pass_on(Socket socket) except -1:
 cdef inline bint is_over(Socket socket):
     """Whether a message has to wait: over the limit, or others wait already."""
     cdef Rare rare = socket.rare
-    cdef Reactor reactor = socket.engine.reactor
+    cdef Reactor reactor
     cdef size_t size = 0
+    if socket.engine is None:
+        return False  # it has ended: queueing tells
+    reactor = socket.engine.reactor
     if rare is not None:
         if rare.waiting is not None and rare.waiting:
             return True

@@ -231,10 +231,11 @@ cdef inline void pending_free(Rare rare) noexcept:
 
 cdef inline void pending_consume(Rare rare, size_t count) noexcept:
     """Forgets the first `count` octets: they are decoded."""
-    rare.pending_begin += count
-    if rare.pending_begin == rare.pending_end:
+    if count >= pending_length(rare):
         pending_free(rare)
-    elif rare.skimmed > count:
+        return
+    rare.pending_begin += count
+    if rare.skimmed > count:
         rare.skimmed -= count
     else:
         rare.skimmed = 0

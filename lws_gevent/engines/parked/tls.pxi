@@ -6,7 +6,9 @@
 # beginning, are there a second time, sealed.
 #
 # Nothing here switches greenlets but callbacks of the user's context, which OpenSSL calls in handshakes. A context with one for host
-# names gets BIOs for each connection, and no pointer is kept across a step of a handshake (rule 5).
+# names gets BIOs for each connection, and no pointer is kept across a step of a handshake (rule 5). But Python's part of it may run
+# any code: a signal handler, or what the garbage collector finalises. That may end this very connection, and it may let others run,
+# which have to keep away from the shared buffers then (`Reactor.pinned`) and from the BIOs (`lock_tls`).
 
 cdef extern from "Python.h":
     object PyMemoryView_FromMemory(char *memory, Py_ssize_t size, int flags)
@@ -141,6 +143,10 @@ cdef bint lock_tls(Reactor reactor, Socket socket, Tls tls) except -1:
         return False
     tls.working = True
     if tls.incoming is not None and tls.incoming is reactor.incoming:
+        if reactor.minds_bios and (tls.incoming.pending or tls.outgoing.pending):
+            # Somebody who was interrupted has left it there. What is lost ends his connection, but gets into no other one.
+            tls.incoming.read()
+            tls.outgoing.read()
         reactor.tls_user = tls
     return True
 
@@ -161,12 +167,21 @@ cdef int fail_tls(Tls tls) except -1:
     return 0
 
 
+cdef int abort_tls(Reactor reactor, Tls tls) except -1:
+    """After any other exception. Nothing may stay in the BIOs, which belong to others, too."""
+    reactor.minds_bios = True  # until this is done without another one
+    fail_tls(tls)
+    collect_sealed(tls)
+    return 0
+
+
 # Receiving
 
 cdef ssize_t tls_read(Reactor reactor, Socket socket, Tls tls, uint8_t *target, size_t space) except -2:
     """As `read_octets`. What is left here when `space` is used up makes the connection ready again by itself (rule 8)."""
     cdef ssize_t filled
     cdef bint reports = False
+    cdef int pins
     if socket.flags & REFUSED:  # all that comes is thrown away
         return read_raw(socket, target, space)
     if tls.failed:
@@ -183,18 +198,20 @@ cdef ssize_t tls_read(Reactor reactor, Socket socket, Tls tls, uint8_t *target, 
             raise MemoryError()
     if not lock_tls(reactor, socket, tls):
         return WOULD_BLOCK
+    pins = 1 if tls.established else 0
+    reactor.pinned += pins
     try:
-        if tls.established:
+        if pins:
             filled = open_records(reactor, socket, tls, target, space)
         else:
             filled = shake_hands(reactor, socket, tls)
             reports = tls.failed
         collect_sealed(tls)
     except BaseException:
-        fail_tls(tls)
-        collect_sealed(tls)
+        abort_tls(reactor, tls)
         raise
     finally:
+        reactor.pinned -= pins
         unlock_tls(reactor, tls)
     if tls.sealed is not None and socket.descriptor >= 0:
         if PyBytes_GET_SIZE(tls.sealed) > SEALED_LIMIT:  # answers to a peer that asks on and on and reads nothing
@@ -322,7 +339,7 @@ cdef ssize_t shake_hands(Reactor reactor, Socket socket, Tls tls) except -1:
     keep_received(tls, sealed + whole, end - whole)
     if whole == 0 or tls.ended or tls.failed:
         return 0
-    octets = PyMemoryView_FromMemory(<char *>sealed, <Py_ssize_t>whole, PyBUF_READ)
+    octets = PyBytes_FromStringAndSize(<const char *>sealed, <Py_ssize_t>whole)
     if tls.ssl_object is None:
         make_ssl_object(reactor, socket, tls)
         if tls.incoming is reactor.incoming:
@@ -413,14 +430,15 @@ cdef ssize_t tls_write(Reactor reactor, Socket socket, Tls tls, iovec *vector, s
     while index < count:
         if not lock_tls(reactor, socket, tls):
             break
+        reactor.pinned += 1
         try:
             sealed = seal(reactor, tls, vector, count, &index, &offset)
             collect_sealed(tls)
         except BaseException:
-            fail_tls(tls)
-            collect_sealed(tls)
+            abort_tls(reactor, tls)
             raise
         finally:
+            reactor.pinned -= 1
             unlock_tls(reactor, tls)
         if sealed > 0:
             status = push_sealed(socket, tls)
@@ -482,7 +500,8 @@ cdef size_t seal(Reactor reactor, Tls tls, iovec *vector, size_t count, size_t *
 cdef int tls_write_output(Reactor reactor, Socket socket, Tls tls) except -2:
     """Writes what is queued: 1, or BROKEN."""
     cdef iovec vector[TLS_VECTOR]
-    cdef Output *output = &socket.rare.output
+    cdef Rare rare = socket.rare
+    cdef Output *output = &rare.output
     cdef Chunk *chunk
     cdef size_t count
     cdef ssize_t written
@@ -500,6 +519,8 @@ cdef int tls_write_output(Reactor reactor, Socket socket, Tls tls) except -2:
         if written == WOULD_BLOCK:
             return 1
         output_discard(output, <size_t>written)
+        if socket.descriptor < 0:
+            return BROKEN
     return BROKEN if push_sealed(socket, tls) == BROKEN else 1
 
 
@@ -511,11 +532,16 @@ cdef int say_goodbye(Reactor reactor, Socket socket, Tls tls) except -1:
         return 0
     tls.said_goodbye = True
     try:
-        tls.ssl_object.unwrap()
-    except OSError:
-        pass
-    finally:
+        try:
+            tls.ssl_object.unwrap()
+        except OSError:
+            pass
         collect_sealed(tls)
+    except BaseException:
+        abort_tls(reactor, tls)
+        raise
+    finally:
         unlock_tls(reactor, tls)
-    push_sealed(socket, tls)
+    if socket.descriptor >= 0:
+        push_sealed(socket, tls)
     return 0

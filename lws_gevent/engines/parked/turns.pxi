@@ -56,26 +56,28 @@ cdef class Turn:
     cdef int run(self) except -1:
         """Parks until the reactor assigns a round to it, works, parks again. Whatever arrives while it is parked only retires it."""
         cdef Reactor reactor = self.reactor
-        while not self.retired:
-            try:
-                reactor.hub_switch()
-            except BaseException:
-                break
-            if self.assigned:  # and not a stray switch by something that a handler has left behind
-                self.assigned = False
-                work_off(reactor, self)
-                if reactor.registered == 0 or len(reactor.pool) >= POOL_SIZE:
-                    self.retired = True  # nothing is left that it could be kept for
-                elif lws_has_context() or self.greenlet.has_links():
-                    self.retired = True  # marked; what else marks it shows when nobody runs it, in take_turn
-                if not self.retired:
-                    reactor.pool.append(self)
-        self.retired = True
-        reactor.turns.discard(self)
-        if self in reactor.pool:
-            reactor.pool.remove(self)
-        self.switch = None
-        self.greenlet = None
+        try:
+            while not self.retired:
+                try:
+                    reactor.hub_switch()
+                except BaseException:
+                    break
+                if self.assigned:  # and not a stray switch by something that a handler has left behind
+                    self.assigned = False
+                    work_off(reactor, self)
+                    if reactor.registered == 0 or len(reactor.pool) >= POOL_SIZE:
+                        self.retired = True  # nothing is left that it could be kept for
+                    elif lws_has_context() or self.greenlet.has_links():
+                        self.retired = True  # marked; what else marks it shows when nobody runs it, in take_turn
+                    if not self.retired:
+                        reactor.pool.append(self)
+        finally:
+            self.retired = True
+            reactor.turns.discard(self)
+            if self in reactor.pool:
+                reactor.pool.remove(self)
+            self.switch = None
+            self.greenlet = None
         return 0
 
     cdef bint is_marked(self, Py_ssize_t references):

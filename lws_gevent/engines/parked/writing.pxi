@@ -33,6 +33,8 @@ cdef int uncork(Reactor reactor, Socket socket) except -1:
     if socket.descriptor < 0 or length == 0:
         return 0
     written = write_octets(reactor, socket, reactor.cork, length)
+    if socket.descriptor < 0:
+        return 0  # what runs in the midst of TLS has ended it
     if written == BROKEN:
         return lose_connection(reactor, socket)
     if written == WOULD_BLOCK:
@@ -71,12 +73,16 @@ cdef int write_through(
             written = write_octets(reactor, socket, payload, length)
         else:
             written = write_vector(reactor, socket, vector, 3)
+        if socket.descriptor < 0 or socket.flags & LOST:
+            return 0  # what runs in the midst of TLS has ended it
         if written == BROKEN:
             return lose_connection(reactor, socket)
         if written == WOULD_BLOCK:
             written = 0
         if <size_t>written == corked + header_length + length:
             return 0
+        if socket.rare is not None and socket.rare.output.first != NULL:
+            return lose_connection(reactor, socket)  # something was queued meanwhile, which would get in between
     rare = rare_of(socket)
     if <size_t>written < corked:
         output_copy(&rare.output, reactor.cork + written, corked - <size_t>written)
@@ -99,22 +105,36 @@ cdef int write_through(
 
 cdef int write_output(Reactor reactor, Socket socket) except -1:
     """Writes what is queued, as far as the kernel takes it."""
-    cdef size_t before
+    cdef uint64_t before
     cdef int problem
+    cdef Rare rare
     if reactor.cork_owner is socket:
         uncork(reactor, socket)
     if socket.descriptor < 0:
         return 0
-    if socket.rare is not None and (socket.rare.output.first != NULL or wants_to_write(socket.rare)):
-        before = socket.rare.output.size
-        if socket.rare.tls is not None:
-            problem = tls_write_output(reactor, socket, socket.rare.tls) == BROKEN
+    rare = socket.rare
+    if rare is not None and (rare.output.first != NULL or wants_to_write(rare)):
+        before = rare.output.size
+        if rare.tls is not None:
+            problem = tls_write_output(reactor, socket, rare.tls) == BROKEN
+            if socket.descriptor < 0 or socket.flags & LOST:
+                output_clear(&rare.output)  # what runs in the midst of TLS has ended it
+                return 0
+            if before < rare.output.size:
+                before = rare.output.size
         else:
-            problem = output_write(&socket.rare.output, socket.descriptor)
+            problem = output_write(&rare.output, socket.descriptor)
         if problem != 0:
             return lose_connection(reactor, socket)
-        socket.rare.progress += before - socket.rare.output.size
+        rare.progress += before - rare.output.size
     after_write(reactor, socket)
+    return 0
+
+
+cdef int drop_output(Rare rare) except -1:
+    """Forgets what is unsent. While TLS is at work on it, whoever has called that does it, behind it."""
+    if rare.tls is None or not rare.tls.working:
+        output_clear(&rare.output)
     return 0
 
 
@@ -134,7 +154,10 @@ cdef int after_write(Reactor reactor, Socket socket) except -1:
         elif socket.flags & REFUSED:
             if rare is not None and rare.tls is not None:
                 say_goodbye(reactor, socket, rare.tls)
-            shutdown(socket.descriptor, SHUT_WR)
+            if socket.descriptor >= 0:
+                shutdown(socket.descriptor, SHUT_WR)
+        if socket.descriptor < 0:
+            return 0
     if socket.flags & OVER and left <= socket.engine.max_backpressure // 2:
         socket.flags &= ~<uint32_t>OVER
         if socket.state == OPEN:
@@ -156,7 +179,7 @@ cdef int lose_connection(Reactor reactor, Socket socket) except -1:
         reactor.cork_owner = None
         reactor.cork_length = 0
     if socket.rare is not None:
-        output_clear(&socket.rare.output)
+        drop_output(socket.rare)
         if socket.rare.tls is not None:
             socket.rare.tls.said_goodbye = True  # it cannot be, behind part of a record
             socket.rare.tls.sealed = None
