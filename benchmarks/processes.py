@@ -119,6 +119,11 @@ class RunningServer:
         return self.process.pid
 
 
+def _environment() -> dict[str, str]:
+    """That of the children, who find lws_gevent as it lies here."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+
+
 def _end(process: subprocess.Popen[str]) -> None:
     process.terminate()
     try:
@@ -135,12 +140,11 @@ def running_server(command: Sequence[str], core: int | None = None) -> Iterator[
     Raises:
         BenchmarkError: it ended or said nothing; the message is what it wrote.
     """
-    search_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))  # lws_gevent as it lies here
     with tempfile.NamedTemporaryFile("w") as errors:
         process = subprocess.Popen(
             list(command),
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": search_path},
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -166,7 +170,11 @@ class Load:
     """The load generator in `--wait` or idle mode: `ready()`, then `result()`. A context manager."""
 
     def __init__(self, port: int, arguments: Sequence[str], core: int | None = None) -> None:
-        command = [str(build("load")), *arguments, "--port", str(port)]
+        if arguments[0] == "socketio":
+            program = [sys.executable, str(HERE / "socketio_load.py"), *arguments[1:]]
+        else:
+            program = [str(build("load")), *arguments]
+        command = [*program, "--port", str(port)]
         if core is not None:
             command += ["--core", str(core)]
         if arguments[0] != "idle":
@@ -178,6 +186,7 @@ class Load:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=_environment(),
             preexec_fn=lambda: _prepare_child(None),
         )
 

@@ -8,7 +8,15 @@ import sys
 from benchmarks import plots
 from benchmarks.figures import Results
 from benchmarks.processes import ROOT
-from benchmarks.tables import blocked_text, latency_table, machine_text, readme_table, servers_table, targets_table
+from benchmarks.tables import (
+    blocked_text,
+    latency_table,
+    machine_text,
+    readme_table,
+    servers_table,
+    targets_table,
+    wsgi_table,
+)
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 README = ROOT / "README.md"
@@ -33,6 +41,7 @@ def publish(results: Results) -> None:
     sections = {
         "machine": machine_text(results),
         "targets": targets_table(results),
+        "wsgi": wsgi_table(results),
         "servers": servers_table(results),
         "latency": latency_table(results),
         "blocked": blocked_text(results),

@@ -36,11 +36,13 @@ class Row:
 
     Attributes:
         load: the arguments of the load generator.
-        must: the ratio to Node ws that must be reached.
+        must: the ratio to `reference` that must be reached; without a reference, the figure itself.
         goal: what to work towards.
         mode: what the servers do.
         servers: only these; empty: all.
         curve: a point of a curve, not a line of the table: the name of the curve.
+        subject: the server that must reach it.
+        reference: the server that it is compared with.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Row:
     mode: Mode = ECHO
     servers: tuple[str, ...] = ()
     curve: str = ""
+    subject: str = OURS
+    reference: str | None = REFERENCE
 
     @property
     def connections(self) -> int:
@@ -183,6 +187,68 @@ TLS = (
 )
 TABLE = (*TABLE, *(dataclasses.replace(row, servers=TLS_SERVERS) for row in TLS))
 
+# Under WSGI servers. A connection in blocking style has the greenlet and the environ of its request.
+GEVENT_WEBSOCKET = "gevent-websocket"
+
+
+def _wsgi(
+    name: str, title: str, load: tuple[str, ...], must: float, subject: str, *more: str, absolute: bool = False
+) -> Row:
+    return Row(
+        name,
+        title,
+        load,
+        Quantity.MEMORY if load[0] == "idle" else Quantity.CPU,
+        must=must,
+        servers=(subject, *more, GEVENT_WEBSOCKET),
+        subject=subject,
+        reference=None if absolute else GEVENT_WEBSOCKET,
+    )
+
+
+_BLOCKING, _CALLBACK, _COMPAT = "wsgi-blocking", "wsgi-callback", "wsgi-compat"
+_IDLE = _load("idle", 4_000)
+
+WSGI = (
+    _wsgi("wsgi-idle-callback", "pywsgi, callback style: idle connection", _IDLE, 1024, _CALLBACK, absolute=True),
+    _wsgi(
+        "gunicorn-idle-callback",
+        "gunicorn, callback style: idle connection",
+        _IDLE,
+        1024,
+        "gunicorn-callback",
+        absolute=True,
+    ),
+    _wsgi("wsgi-idle", "pywsgi, wsgi.websocket: idle connection", _IDLE, 0.5, _BLOCKING, _COMPAT, "gunicorn-blocking"),
+    _wsgi("wsgi-echo-callback", "pywsgi, callback style: 20 B, 64 connections", _load("echo", 64), 0.4, _CALLBACK),
+    _wsgi("wsgi-echo", "pywsgi, wsgi.websocket: 20 B, 64 connections", _load("echo", 64), 0.4, _BLOCKING, _COMPAT),
+    _wsgi(
+        "wsgi-connect-callback",
+        "pywsgi, callback style: connect + upgrade + close",
+        _load("connect", 64),
+        0.5,
+        _CALLBACK,
+    ),
+    _wsgi(
+        "wsgi-connect",
+        "pywsgi, wsgi.websocket: connect + upgrade + close",
+        _load("connect", 64),
+        0.5,
+        _BLOCKING,
+        _COMPAT,
+        "gunicorn-blocking",
+    ),
+    Row(
+        "socketio",
+        "Socket.IO: an event of 20 B, 64 connections",
+        _load("socketio", 64),
+        must=1.0,
+        servers=("socketio-lws-gevent", "socketio-gevent-websocket"),
+        subject="socketio-lws-gevent",
+        reference="socketio-gevent-websocket",
+    ),
+)
+
 CURVE_SERVERS = (OURS, "lws-gevent-greenlet", REFERENCE, "picows", "socketify", "gevent-websocket", LIMIT)
 CURVE_CONNECTIONS = (10, 1_000, 8_000, 15_000)
 CURVES = tuple(
@@ -209,4 +275,4 @@ CURVES = tuple(
 
 BLOCKED = "blocked"  # the one case that is not an echo; blocked.py measures it
 
-ROWS: dict[str, Row] = {row.name: row for row in (*TABLE, *CURVES)}
+ROWS: dict[str, Row] = {row.name: row for row in (*TABLE, *WSGI, *CURVES)}

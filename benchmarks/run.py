@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import blocked, deflated, figures, record, report, tables
 from benchmarks.measure import cpu_nanoseconds, private_bytes
 from benchmarks.processes import HERE, BenchmarkError, Cores, Load, certificate, running_server
-from benchmarks.rows import BLOCKED, CURVES, ROWS, TABLE, Quantity, Row
+from benchmarks.rows import BLOCKED, CURVES, ROWS, TABLE, WSGI, Quantity, Row
 from benchmarks.servers import DEFAULT_SERVERS, OURS, QUICK_SERVERS, REFERENCE, SERVERS
 
 LATEST = HERE / "results" / "latest.json"
@@ -82,7 +82,7 @@ def run_rows(
     """Measures all rows; {row: {server: [one result per round]}}."""
     results: dict[str, Any] = {}
     for row in rows:
-        chosen = [name for name in servers if not row.servers or name in row.servers]
+        chosen = [name for name in servers if name in row.servers or not row.servers and SERVERS[name].everywhere]
         of_row: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
         for number in range(arguments.rounds):
             for name in chosen if number % 2 == 0 else reversed(chosen):
@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if REFERENCE not in servers:
         print(f"without {REFERENCE} there are no ratios", file=sys.stderr)
     names = arguments.rows or [
-        *(row.name for row in TABLE),
+        *(row.name for row in (*TABLE, *WSGI)),
         BLOCKED,
         *(row.name for row in CURVES if not (arguments.quick or arguments.no_curves)),
     ]

@@ -45,6 +45,7 @@ class Server:
     title: str
     command: Callable[[Mode], list[str]]
     version: Callable[[], str] = str
+    everywhere: bool = True  #: else in those rows only that name it
 
     def check(self) -> None:
         """Raises BenchmarkError when it cannot be started here."""
@@ -82,6 +83,23 @@ def _python_peer(script: str, modules: str) -> Callable[[Mode], list[str]]:
         if not _can_import(peer_python(), modules):
             raise BenchmarkError(f"{modules}: not installed for {peer_python()} (pip install 'lws-gevent[bench]')")
         return [peer_python(), str(HERE / "peers" / script), *_options(mode)]
+
+    return command
+
+
+def _wsgi(*words: str) -> Callable[[Mode], list[str]]:
+    def command(mode: Mode) -> list[str]:
+        needed = "gunicorn" if "--gunicorn" in words else "gevent.pywsgi"
+        if not _can_import(sys.executable, needed):
+            raise BenchmarkError(f"{needed}: not installed for {sys.executable} (pip install 'lws-gevent[bench]')")
+        return [sys.executable, str(HERE / "peers" / "lws_gevent_wsgi.py"), *words]
+
+    return command
+
+
+def _socketio(on: str) -> Callable[[Mode], list[str]]:
+    def command(mode: Mode) -> list[str]:
+        return [*_python_peer("socketio_server.py", "socketio, geventwebsocket")(ECHO), "--on", on]
 
     return command
 
@@ -155,6 +173,24 @@ SERVERS: dict[str, Server] = {
             "gevent-websocket",
             _python_peer("gevent_websocket_server.py", "geventwebsocket"),
             _python_version("gevent-websocket"),
+        ),
+        *(
+            Server(name, title, _wsgi(*words), _our_version, everywhere=False)
+            for name, title, words in (
+                ("wsgi-callback", "callback style", ("--style", "callback")),
+                ("wsgi-blocking", "blocking style", ("--style", "blocking")),
+                ("wsgi-compat", "compat.geventwebsocket", ("--style", "compat")),
+                ("gunicorn-callback", "gunicorn, callback style", ("--style", "callback", "--gunicorn")),
+                ("gunicorn-blocking", "gunicorn, blocking style", ("--style", "blocking", "--gunicorn")),
+            )
+        ),
+        Server("socketio-lws-gevent", "lws_gevent", _socketio("lws-gevent"), _our_version, everywhere=False),
+        Server(
+            "socketio-gevent-websocket",
+            "gevent-websocket",
+            _socketio("gevent-websocket"),
+            _python_version("python-socketio"),
+            everywhere=False,
         ),
         Server(LIMIT, "the limit: bare epoll in C", _limit),
     )

@@ -16,7 +16,7 @@ from benchmarks.figures import (
     ratio,
     values,
 )
-from benchmarks.rows import BLOCKED, TABLE, Quantity, Row
+from benchmarks.rows import BLOCKED, TABLE, WSGI, Quantity, Row
 from benchmarks.servers import LIMIT, OURS, REFERENCE, SERVERS
 
 
@@ -41,11 +41,12 @@ def row_summary(row: Row, measured: Measured) -> str:
         if not found:
             parts.append(f"{name} failed")
             continue
-        to = ratio(measured, name, REFERENCE)
+        reference = row.reference or ""
+        to = ratio(measured, name, reference)
         spread = f" [{number(min(found))}..{number(max(found))}]" if len(found) > 1 else ""
         parts.append(
             f"{name} {number(median(measured, name))}{spread}"
-            + (f" = {to:.3f} x ws" if to and name != REFERENCE else "")
+            + (f" = {to:.3f} x {reference}" if to and name != reference else "")
         )
     verdict = meets_must(row, measured)
     must = f" | must {row.must:g}: {_verdict(verdict)}" if row.must is not None and verdict is not None else ""
@@ -104,9 +105,35 @@ def targets_table(results: Results) -> str:
     return _table(header, lines)
 
 
+def wsgi_table(results: Results) -> str:
+    """Under WSGI servers, beside what is compared with there."""
+    lines = []
+    for row in WSGI:
+        measured: Measured = results["rows"].get(row.name, {})
+        if not measured:
+            continue
+        to = None if row.reference is None else ratio(measured, row.subject, row.reference)
+        others = [name for name in measured if name not in (row.subject, row.servers[-1])]
+        lines.append(
+            [
+                row.title,
+                row.quantity.value,
+                number(median(measured, row.subject)),
+                number(median(measured, row.servers[-1])),
+                "-" if to is None else f"{to:.3f}",
+                "-" if row.must is None else f"{row.must:g}" + ("" if row.reference else f" {row.quantity.value}"),
+                _verdict(meets_must(row, measured)),
+                ", ".join(f"{SERVERS[name].title} {number(median(measured, name))}" for name in others),
+            ]
+        )
+    if not lines:
+        return ""
+    return _table(["case", "unit", "lws_gevent", "gevent-websocket", "ratio", "must", "", "others"], lines)
+
+
 def servers_table(results: Results) -> str:
     """Every case and every server."""
-    names = [name for name in SERVERS if name in results["servers"]]
+    names = [name for name in SERVERS if name in results["servers"] and SERVERS[name].everywhere]
     lines = [
         [f"{row.title} ({row.quantity.value})", *(number(median(measured, name)) for name in names)]
         for row, measured in _measured_rows(results)
@@ -186,6 +213,7 @@ def text(results: Results) -> str:
         machine_text(results),
         targets_table(results),
         blocked_text(results),
+        wsgi_table(results),
         servers_table(results),
         latency_table(results),
     ]
