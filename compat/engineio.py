@@ -39,8 +39,10 @@ class WebSocketWSGI:
         self._server = server
         self._timeout: float | None = None
         self._socket: Any = None
-        #: engineio looks here for `settimeout`.
-        self._sock = self
+
+    @property
+    def _sock(self) -> WebSocketWSGI:
+        return self  # where engineio looks for `settimeout`
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serves the request. It gives no list: engineio would make a response of that, and the request has its own."""
