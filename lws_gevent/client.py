@@ -10,7 +10,7 @@ from gevent._hub_local import get_hub_if_exists
 from lws_gevent import after_fork, codec, engines
 from lws_gevent.client_options import ClientOptions, ConnectOptions, ConnectSettings, split_options
 from lws_gevent.connecting import Opened, open_connection
-from lws_gevent.context import ClientEvents, Context
+from lws_gevent.context import ClientEvents, Context, Decision
 from lws_gevent.endpoint import Endpoint
 from lws_gevent.engines.interface import Engine, Socket
 from lws_gevent.frames import CloseCode, Role, close_payload
@@ -66,9 +66,8 @@ class Client(Endpoint):
             opened.stream.take(),
             Request("GET", target, Headers()),
             opened.rest,
+            Decision(True, b"", opened.subprotocol, opened.deflate),
             role=Role.CLIENT,
-            subprotocol=opened.subprotocol,
-            deflate=opened.deflate,
             transport=opened.stream.transport,
         )
         if data is not None:

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from lws_gevent.proxy_protocol import ProxyHeader
     from lws_gevent.wsgi_service import WsgiService
 
-__all__ = ["CLIENT_EVENTS", "SERVER_EVENTS", "ClientEvents", "Context", "Decision", "ServerEvents", "http_response"]
+__all__ = [
+    "ANSWERED",
+    "CLIENT_EVENTS",
+    "SERVER_EVENTS",
+    "ClientEvents",
+    "Context",
+    "Decision",
+    "ServerEvents",
+    "http_response",
+]
 
 SERVER_EVENTS: tuple[str, ...] = (
     "upgrade",
@@ -90,6 +99,10 @@ class Decision(NamedTuple):
     def extensions(self) -> str:
         """The value of Sec-WebSocket-Extensions that was agreed on; ``""`` for none."""
         return "" if self.deflate is None else self.deflate.header()
+
+
+#: That of a handshake which is over: nothing is to be written any more.
+ANSWERED = Decision(True, b"")
 
 
 class Context:

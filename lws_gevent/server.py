@@ -268,15 +268,7 @@ class Server(Endpoint, StreamServer):
             socket, transport = None, socket
             with contextlib.suppress(OSError):  # what was opened already, and does not make the socket readable
                 octets += transport.recv(64 * 1024)
-        return self._engine.adopt(
-            socket,
-            request,
-            octets,
-            transport=transport,
-            subprotocol=decision.subprotocol,
-            deflate=decision.deflate,
-            answer=decision.response,
-        )
+        return self._engine.adopt(socket, request, octets, decision, transport=transport)
 
     def _use_hub(self) -> None:
         """The hub of the calling thread is the server's, if it has none yet. RuntimeError when it has another."""

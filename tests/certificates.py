@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import tempfile
@@ -69,6 +70,15 @@ class Certificates:
 def certificates() -> Certificates:
     """Those of this test run; made when the first test asks for them."""
     return Certificates(Path(tempfile.mkdtemp(prefix="lws-certificates-")))
+
+
+def client_hello() -> bytes:
+    """With what a client begins to speak TLS."""
+    outgoing = ssl.MemoryBIO()
+    tls = certificates().client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
 
 
 def remove_certificates() -> None:

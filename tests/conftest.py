@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.dirname(__file__))  # the helpers are importable howe
 
 from certificates import certificates, remove_certificates  # noqa: E402
 from client import FACTOR, Client  # noqa: E402
-from helpers import Alive, Stack, alive, eventually, live_greenlets, open_descriptors  # noqa: E402
+from helpers import Alive, Stack, alive, ending, eventually, live_greenlets, open_descriptors  # noqa: E402
 from raw_server import RawServer  # noqa: E402
 
 TIMEOUT = 30 * FACTOR
@@ -329,18 +329,11 @@ def opened(stack: Stack, make_server: Any) -> Iterator[Callable[..., Any]]:
     """`opened(url, **options)` is `lws_gevent.connect` on this stack; what is still open at the end is terminated."""
     import lws_gevent
 
-    sockets: list[Any] = []
+    def connect(url: str, **options: Any) -> Any:
+        return lws_gevent.connect(url, **{"engine": stack.engine, "close_timeout": 5, **options})
 
-    def make(url: str, **options: Any) -> Any:
-        options.setdefault("engine", stack.engine)
-        options.setdefault("close_timeout", 5)
-        sockets.append(lws_gevent.connect(url, **options))
-        return sockets[-1]
-
-    yield make
-    for sock in sockets:
-        sock.terminate()
-    sockets.clear()
+    with ending(connect, lambda sock: sock.terminate()) as make:
+        yield make
 
 
 @pytest.fixture
@@ -360,16 +353,8 @@ def debug_log() -> Iterator[list[logging.LogRecord]]:
 @pytest.fixture
 def raw_server(nothing_leaks: None) -> Iterator[Callable[..., RawServer]]:
     """`raw_server(handle, ...)` is a listening `RawServer`, which stops at the end of the test."""
-    servers: list[RawServer] = []
-
-    def make(handle: Callable[[Any], None], *arguments: Any) -> RawServer:
-        servers.append(RawServer(handle, *arguments))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.stop()
-    servers.clear()
+    with ending(RawServer, RawServer.stop) as make:
+        yield make
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ subprocesses."""
 
 from __future__ import annotations
 
+import _socket
 import gc
 import json
 import os
@@ -11,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +51,39 @@ def eventually(condition: Callable[[], Any], what: str = "", within: float = 10)
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within * FACTOR} s: {what or condition}")
         gevent.sleep(0.001)
+
+
+@contextmanager
+def crowd(server: Any, octets: Iterable[bytes]) -> Iterator[list[Any]]:
+    """Connections to `server`, one for each of `octets`, which it has sent: all of them without a switch, so that the
+    server finds them at once."""
+    sockets: list[Any] = []
+    try:
+        for sent in octets:
+            one = _socket.socket()
+            sockets.append(one)
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", server.port))
+            one.send(sent)
+        yield sockets
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@contextmanager
+def ending(make: Callable[..., Any], end: Callable[[Any], Any]) -> Iterator[Callable[..., Any]]:
+    """For fixtures: `make`, for whose results `end` is called afterwards."""
+    made: list[Any] = []
+
+    def make_one(*arguments: Any, **named: Any) -> Any:
+        made.append(make(*arguments, **named))
+        return made[-1]
+
+    yield make_one
+    for one in made:
+        end(one)
+    made.clear()
 
 
 def turns(count: int = 20) -> None:

@@ -14,6 +14,7 @@ from client import BINARY, TEXT, Client, encode
 from gevent import socket
 from helpers import eventually
 
+from lws_gevent.context import Decision
 from lws_gevent.frames import Role
 from lws_gevent.handshake import Headers, Request
 
@@ -62,7 +63,7 @@ def test_a_socket_object_is_detached_and_harms_nothing_afterwards(make_server: A
 def test_a_descriptor_becomes_the_engines(make_server: Any, pair: Pair) -> None:
     server = make_server(port=None, start=False, echo=True)
     ours, client = pair()
-    adopted = server._engine.adopt(ours.detach(), REQUEST, subprotocol="chat")
+    adopted = server._engine.adopt(ours.detach(), REQUEST, decision=Decision(True, b"", "chat"))
     assert adopted.subprotocol == "chat"
     client.echo()
     adopted.close(4000, "enough")
@@ -73,7 +74,7 @@ def test_octets_that_were_read_with_the_handshake_are_decoded_first(make_server:
     server = make_server(port=None, start=False, echo=True)
     ours, client = pair()
     head = encode(TEXT, "first") + encode(BINARY, b"second" * 20000) + encode(TEXT, "third")
-    server._engine.adopt(ours, REQUEST, head[:-3], answer=b"written first")
+    server._engine.adopt(ours, REQUEST, head[:-3], Decision(True, b"written first"))
     assert client.recv_exactly(13) == b"written first"
     assert client.recv_message() == "first"
     client.send_raw(head[-3:])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from typing import Any
 
 import gevent
 import gevent.event
 import pytest
-from certificates import certificates
+from certificates import client_hello
 from helpers import eventually, turns
 
 GET = b"GET /page?x=1 HTTP/1.1\r\nHost: localhost\r\nX-Header: value\r\n\r\n"
@@ -176,12 +175,7 @@ def test_a_peer_that_speaks_tls_is_told_at_once_and_so_is_the_log(
     make_server: Any, connect: Any, debug_log: list[logging.LogRecord]
 ) -> None:
     server = make_server(handshake_timeout=3600)
-    outgoing = ssl.MemoryBIO()
-    hello = certificates().client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
-    with pytest.raises(ssl.SSLWantReadError):
-        hello.do_handshake()
-    octets = outgoing.read()
-    for segment in (octets, octets[:1]):
+    for segment in (client_hello(), client_hello()[:1]):
         response = ask(connect, server, segment)
         assert (response.status, response.body) == (400, b"the peer speaks TLS, this server does not\n")
     assert [record.levelname for record in debug_log] == ["DEBUG"] * 2

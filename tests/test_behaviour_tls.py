@@ -11,10 +11,10 @@ from typing import Any
 import gevent
 import gevent.event
 import pytest
-from certificates import certificates
+from certificates import certificates, client_hello
 from client import BINARY, CLOSE, Client, close_payload, encode, upgrade_head
 from gevent import socket, ssl
-from helpers import eventually, run_script, turns
+from helpers import crowd, eventually, run_script, turns
 
 from lws_gevent.handshake import Headers, Request
 from lws_gevent.tls_transport import SslSocketTransport, TlsTransport
@@ -293,31 +293,17 @@ def test_a_crowd_in_its_handshakes_leaves_others_their_turn(make_server: Any, co
     server.on("message", lambda socket: at.append(len([one for one in handshakes if one])))
     client = connect(server)
     eventually(lambda: opened == 1)
-    crowd = []
-    try:
-        for _ in range(60):  # without a switch
-            one = stdlib_socket.socket()
-            crowd.append(one)
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", server.port))
-            outgoing = ssl.MemoryBIO()
-            hello = certificates().client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
-            with pytest.raises(ssl.SSLWantReadError):
-                hello.do_handshake()
-            one.send(outgoing.read())
+    with crowd(server, [client_hello() for _ in range(60)]) as sockets:
         client.send("my turn")
         eventually(lambda: at)
         answered = 0
-        for one in crowd:
+        for one in sockets:
             try:
                 answered += bool(one.recv(65536, stdlib_socket.MSG_PEEK))
             except BlockingIOError:
                 pass
         assert answered < 60
-        eventually(lambda: all_answered(crowd))
-    finally:
-        for one in crowd:
-            one.close()
+        eventually(lambda: all_answered(sockets))
 
 
 def all_answered(crowd: list[Any]) -> bool:

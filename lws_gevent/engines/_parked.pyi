@@ -8,7 +8,7 @@ from typing import Any, final
 from gevent import Greenlet
 from typing_extensions import Self
 
-from lws_gevent.context import Context
+from lws_gevent.context import Context, Decision
 from lws_gevent.engines import interface
 from lws_gevent.frames import ReadyState, Role
 from lws_gevent.handshake import Request
@@ -168,13 +168,11 @@ class ParkedEngine:
         sock: Any,
         request: Request,
         head: bytes = b"",
+        decision: Decision = ...,
         *,
         role: Role = ...,
         address: Any = None,
-        subprotocol: str | None = None,
-        deflate: Any = None,
         transport: Any = None,
-        answer: bytes = b"",
     ) -> Socket:
         """Takes over a connected socket whose opening handshake is done."""
 

@@ -42,7 +42,7 @@ from gevent import Greenlet, get_hub, getcurrent, joinall, killall
 from gevent.event import Event
 
 from lws_gevent.adopting import take_socket
-from lws_gevent.context import http_response
+from lws_gevent.context import ANSWERED, http_response
 from lws_gevent.engines.interface import Socket as InterfaceSocket
 from lws_gevent.errors import (
     BackpressureExceeded, ConnectionClosed, HandshakeError, LwsError, PayloadTooBig, ProtocolError,

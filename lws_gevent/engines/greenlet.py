@@ -14,7 +14,7 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 
 from lws_gevent.adopting import take_socket
-from lws_gevent.context import Context
+from lws_gevent.context import ANSWERED, Context, Decision
 from lws_gevent.engines.connection_base import WRONG_THREAD
 from lws_gevent.engines.deadlines import Deadlines
 from lws_gevent.engines.greenlet_socket import GreenletSocket
@@ -24,7 +24,6 @@ from lws_gevent.frames import Role
 from lws_gevent.prepared import Prepared
 
 if TYPE_CHECKING:
-    from lws_gevent.extensions import DeflateParameters
     from lws_gevent.handshake import Request
     from lws_gevent.server import Server
 
@@ -100,13 +99,11 @@ class GreenletEngine:
         sock: Any,
         request: Request,
         head: bytes = b"",
+        decision: Decision = ANSWERED,
         *,
         role: Role = Role.SERVER,
         address: Any = None,
-        subprotocol: str | None = None,
-        deflate: DeflateParameters | None = None,
         transport: Any = None,
-        answer: bytes = b"",
     ) -> GreenletSocket:
         """See `Engine.adopt`."""
         if self.hub is None:
@@ -123,7 +120,7 @@ class GreenletEngine:
             raise
         self.accepted += 1
         self._connections[connection] = None
-        connection.adopt(request, head, role, subprotocol, deflate, answer)
+        connection.adopt(request, head, role, decision)
         return connection
 
     def deliver_later(self, socket: GreenletSocket, event: str, *args: Any) -> None:

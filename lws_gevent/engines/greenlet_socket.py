@@ -13,12 +13,11 @@ import gevent
 from gevent import GreenletExit, Timeout
 
 from lws_gevent import handshake
-from lws_gevent.context import http_response
+from lws_gevent.context import Decision, http_response
 from lws_gevent.engines.connection_base import CLOSING, CONNECTING, OPEN
 from lws_gevent.engines.connection_ending import EndingConnection
 from lws_gevent.engines.request_reader import read_body, read_head, read_proxy_header
 from lws_gevent.errors import ConnectionClosed, HandshakeError, LwsError, ProtocolError
-from lws_gevent.extensions import DeflateParameters
 from lws_gevent.frames import CloseCode, Role
 from lws_gevent.handshake import Request
 from lws_gevent.inbox import Inbox
@@ -176,8 +175,7 @@ class GreenletSocket(EndingConnection):
                 if self.context.settings.idle_timeout is not None:
                     self.limit_request(time.monotonic() + self.context.settings.idle_timeout)
             elif decision.accept:
-                self.subprotocol = decision.subprotocol
-                self._open(Role.SERVER, decision.deflate, decision.response, rest)
+                self._open(Role.SERVER, decision, rest)
                 return True
             else:
                 self._refuse(decision.response)
@@ -192,21 +190,12 @@ class GreenletSocket(EndingConnection):
         self.handed = Handed(self._sock, request, octets, self.remote_address, client)
         self._release_socket()
 
-    def adopt(
-        self,
-        request: Request,
-        rest: bytes,
-        role: Role,
-        subprotocol: str | None,
-        deflate: DeflateParameters | None,
-        answer: bytes,
-    ) -> None:
+    def adopt(self, request: Request, rest: bytes, role: Role, decision: Decision) -> None:
         """Opens a connection whose request somebody else has read, and has its own greenlet run it."""
         self._note_request(request, role)
-        self.subprotocol = subprotocol
         self._greenlet = gevent.spawn(self.run)
         self._greenlet.rawlink(self._has_run)
-        self._open(role, deflate, answer, rest)
+        self._open(role, decision, rest)
         self._flush()  # the answer is out before anything that its caller does next, `terminate` included
 
     def _has_run(self, greenlet: Any) -> None:
@@ -223,14 +212,14 @@ class GreenletSocket(EndingConnection):
         if visit is not None:
             visit.method, visit.target, visit.version_minor = request.method, request.target, request.version_minor
 
-    def _open(self, role: Role, deflate: DeflateParameters | None, answer: bytes, rest: bytes) -> None:
+    def _open(self, role: Role, decision: Decision, rest: bytes) -> None:
         settings = self.context.settings
+        self.subprotocol = decision.subprotocol
         self._role = role
         if self._visit is not None:
             self._visit.status = 101
-        self._deflate = self.context.new_deflate(deflate, role)
-        if deflate is not None:
-            self.extensions = deflate.header()
+        self._deflate = self.context.new_deflate(decision.deflate, role)
+        self.extensions = decision.extensions
         self._protocol = self.context.codec.Protocol(
             role,
             max_payload=settings.max_payload,
@@ -243,8 +232,8 @@ class GreenletSocket(EndingConnection):
         self._state = OPEN
         self._opened_at = self._received_at = self._pinged_at = time.monotonic()
         self._engine.opened(self)
-        if answer:
-            self._out.extend((answer,))
+        if decision.response:
+            self._out.extend((decision.response,))
         self._schedule_hub_turn()
         if rest:
             self._protocol.receive_data(rest)

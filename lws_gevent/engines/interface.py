@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from lws_gevent.context import Context
-    from lws_gevent.extensions import DeflateParameters
+    from lws_gevent.context import Context, Decision
     from lws_gevent.handshake import Request
     from lws_gevent.server import Server
 
@@ -230,23 +229,21 @@ class Engine(Protocol):
         sock: Any,
         request: Request,
         head: bytes = b"",
+        decision: Decision = ...,
         *,
         role: Role = Role.SERVER,
         address: Any = None,
-        subprotocol: str | None = None,
-        deflate: DeflateParameters | None = None,
         transport: Any = None,
-        answer: bytes = b"",
     ) -> Socket:
         """Takes over the connected socket `sock` (see `adopting.take_socket`), whose opening handshake is done: the
         connection is open when this returns, and belongs to the hub of the calling thread as any other. No event tells
         of it.
 
         `request`: whose target it has as path and query; `head`: octets that were received behind the handshake, which
-        are decoded first, in the hub's next turn; `role`: what we are; `address`: as accept() gives it, None: asked of
-        the system; `subprotocol`, `deflate`: what was agreed on; `answer`: octets that are written first; `transport`:
-        TLS over the connection (see `lws_gevent.tls_transport`), which has the socket; `sock` is None. What the system
-        refuses is raised as OSError; `sock` is closed then. Nothing blocks.
+        are decoded first, in the hub's next turn; `decision`: what was agreed on, and the answer, which is written
+        first, ``context.ANSWERED`` without it; `role`: what we are; `address`: as accept() gives it, None: asked of the
+        system; `transport`: TLS over the connection (see `lws_gevent.tls_transport`), which has the socket; `sock` is
+        None. What the system refuses is raised as OSError; `sock` is closed then. Nothing blocks.
         """
 
     def deliver_later(self, socket: Any, event: str, *args: Any) -> None:

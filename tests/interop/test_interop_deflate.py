@@ -6,7 +6,6 @@ A client runs once for each stack, in a process of its own against servers in an
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import sys
@@ -14,34 +13,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
+from clients.deflate_values import MESSAGES, WINDOWS, digest
 from drive import HERE, chromium, node_client, observe, python_client
 from helpers import Stack, environment
 from tools import Process
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout_factor(4)]
 
-LINES = "".join(f"line {number} of the Grüße € text\n" for number in range(2000))
-MESSAGES: list[str | bytes] = [
-    "Grüße € \U0001d11e",
-    LINES[:1500],
-    "",
-    b"",
-    bytes(index * index % 251 for index in range(70_000)),
-    LINES[:1500],
-    LINES,
-    bytes(range(256)),
-    bytes(100_000),
-    LINES[:1500],
-]
 OCTETS = [message.encode() if isinstance(message, str) else message for message in MESSAGES]
 
 #: What every client must get back, each time.
-EXPECTED = [
-    ["text" if isinstance(message, str) else "binary", len(octets), hashlib.sha256(octets).hexdigest()]
-    for message, octets in zip(MESSAGES, OCTETS, strict=True)
-]
+EXPECTED = digest(MESSAGES)
 
-WINDOWS = range(9, 16)
 SERVER_ASKS = [f"{bits} {takeover}" for bits in WINDOWS for takeover in ("none", "takeover")]
 
 

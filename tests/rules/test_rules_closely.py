@@ -17,7 +17,7 @@ import gevent.event
 import gevent.local
 import pytest
 from client import BINARY, PING, TEXT, Client, close_payload, encode, upgrade_head
-from helpers import ServerProcess, Stack, eventually, run_script, turns
+from helpers import ServerProcess, Stack, crowd, eventually, run_script, turns
 
 from lws_gevent import BackpressureExceeded
 
@@ -393,21 +393,11 @@ def test_rule_08_many_new_connections_do_not_keep_others_waiting(make_server: An
     server.on("message", lambda socket: at.append(opened))
     client = connect(server)
     eventually(lambda: opened == 1)
-    crowd = []
-    try:
-        for _ in range(300):  # without a switch
-            one = sockets_of_python.socket()
-            crowd.append(one)
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", server.port))
-            one.send(upgrade_head("/"))
+    with crowd(server, [upgrade_head("/")] * 300):
         client.send("my turn")
         eventually(lambda: at)
         assert at[0] < 200
         eventually(lambda: opened == 301)
-    finally:
-        for one in crowd:
-            one.close()
 
 
 # 9. Order.

@@ -1,13 +1,13 @@
 # Connections whose handshake somebody else has made.
 
 cdef Socket adopt_connection(
-    ParkedEngine engine, sock, request, bytes head, bint client, address, subprotocol, deflate, bytes answer,
-    transport,
+    ParkedEngine engine, sock, request, bytes head, decision, bint client, address, transport
 ):
     """The open connection of the connected socket `sock`. Its first turn, in the hub, decodes `head` and reads on."""
     cdef Reactor reactor = engine.reactor
     cdef sockaddr_storage storage
     cdef Socket socket
+    cdef bytes answer = decision.response
     target = request.target.encode("latin-1")
     if transport is None:
         taken = take_socket(sock, engine.settings)
@@ -31,9 +31,9 @@ cdef Socket adopt_connection(
     make_open(reactor, socket)
     if transport is not None:
         adopt_tls(socket, tls_state)
-    set_deflate(socket, deflate)
-    if subprotocol is not None:
-        rare_of(socket).subprotocol = subprotocol
+    set_deflate(socket, decision.deflate)
+    if decision.subprotocol is not None:
+        rare_of(socket).subprotocol = decision.subprotocol
     if PyBytes_GET_SIZE(head) > 0:
         pending_append(rare_of(socket), <const uint8_t *>PyBytes_AS_STRING(head), <size_t>PyBytes_GET_SIZE(head))
     if PyBytes_GET_SIZE(answer) > 0:

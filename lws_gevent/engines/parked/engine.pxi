@@ -210,8 +210,7 @@ cdef class ParkedEngine:
         raise NotImplementedError("the parked engine accepts by itself")
 
     def adopt(
-        self, sock, request, bytes head=b"", *, role=Role.SERVER, address=None, subprotocol=None, deflate=None, transport=None,
-        bytes answer=b"",
+        self, sock, request, bytes head=b"", decision=ANSWERED, *, role=Role.SERVER, address=None, transport=None
     ):
         self.find_reactor()
         if transport is not None and not hasattr(transport, "release"):
@@ -219,9 +218,7 @@ cdef class ParkedEngine:
             if address is None:
                 address = transport.getpeername()
             sock, transport = TlsRelay(transport).sock, None
-        return adopt_connection(
-            self, sock, request, head, role == Role.CLIENT, address, subprotocol, deflate, answer, transport
-        )
+        return adopt_connection(self, sock, request, head, decision, role == Role.CLIENT, address, transport)
 
     def take_back(self, sock, address, octets):
         self.find_reactor()

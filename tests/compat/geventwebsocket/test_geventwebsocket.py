@@ -7,13 +7,14 @@ import socket as stdlib_socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gevent
 import pytest
 from client import BINARY, TEXT, Client, encode, upgrade_head
 from gevent import pywsgi, socket
-from helpers import environment, eventually
+from helpers import ending, environment, eventually
 
 from lws_gevent import wsgi
 from lws_gevent.compat import geventwebsocket
@@ -59,29 +60,17 @@ class Wsgi:
 
 @pytest.fixture(params=["server", "handler", "middleware"])
 def serve(request: Any, stack: Any, nothing_leaks: None) -> Iterator[Callable[..., Wsgi]]:
-    servers: list[Wsgi] = []
-
-    def make(application: Any, **options: Any) -> Wsgi:
-        servers.append(Wsgi(request.param, stack.engine, application, **options))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.stop()
-    servers.clear()
+    with ending(partial(Wsgi, request.param, stack.engine), Wsgi.stop) as serve:
+        yield serve
 
 
 @pytest.fixture
 def connect(serve: Any) -> Iterator[Callable[..., Client]]:
-    clients: list[Client] = []
-
     def make(wsgi: Wsgi, *arguments: Any, **named: Any) -> Client:
-        clients.append(Client.connect(wsgi.address, *arguments, **named))
-        return clients[-1]
+        return Client.connect(wsgi.address, *arguments, **named)
 
-    yield make
-    for client in clients:
-        client.disconnect()
+    with ending(make, Client.disconnect) as connect:
+        yield connect
 
 
 def plain(run: Callable[[Any], Any]) -> Any:
