@@ -108,13 +108,13 @@ CELLS = [
 
 
 @contextmanager
-def serving(cell: Cell, folder: Path) -> Iterator[tuple[Process, tuple[str, int]]]:
+def serving(cell: Cell) -> Iterator[tuple[Process, tuple[str, int]]]:
     """The server, while it runs, with host and port; it must not complain."""
     need_module(APPLICATIONS[cell.application].package)
     worker = SERVERS[cell.server].worker
     if worker:
         need_module("gunicorn")
-    variables = environment(None, {"XDG_RUNTIME_DIR": str(folder)})  # for the control socket of gunicorn
+    variables = environment()
     variables["PYTHONPATH"] = f"{EXAMPLES}:{HERE / 'servers'}:{variables['PYTHONPATH']}"
     with Process(cell.command, variables) as server:
         if worker:
@@ -138,12 +138,12 @@ def get(address: tuple[str, int]) -> bytes:
 
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if "socketio" not in cell.application], ids=str)
-def test_websockets_work(cell: Cell, tmp_path: Path) -> None:
+def test_websockets_work(cell: Cell) -> None:
     need_module("websockets")
     from websockets.sync.client import connect
 
     node = node_client("matrix_ws.mjs", "ws")
-    with serving(cell, tmp_path) as (server, address), ExitStack() as clients:
+    with serving(cell) as (server, address), ExitStack() as clients:
         assert b"/echo" in get(address)
         url = "ws://{}:{}/echo".format(*address)
         one, two = (clients.enter_context(connect(url, proxy=None, open_timeout=20)) for _ in range(2))
@@ -173,10 +173,10 @@ def test_websockets_work(cell: Cell, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if "socketio" in cell.application], ids=str)
-def test_socketio_works(cell: Cell, tmp_path: Path) -> None:
+def test_socketio_works(cell: Cell) -> None:
     transports = ["websocket"] if cell.application == "socketio_websocket" else ["polling", "websocket"]
     node = node_client("matrix_socketio.mjs", "socket.io-client")
-    with serving(cell, tmp_path) as (server, address):
+    with serving(cell) as (server, address):
         assert b"Socket.IO" in get(address)
         seen = observe([*node, "http://{}:{}".format(*address), *transports])
         assert seen == {"messages": [True] * 7, "reason": "io server disconnect", "transport": "websocket"}
