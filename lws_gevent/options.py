@@ -277,7 +277,7 @@ class Settings:
     workers: int = _option(1, check_integer(1))
     wsgi: Callable[..., Any] | None = _option(None, _callable)
     # Bounds on what peers may ask for.
-    max_connections: int | None = _option(None, check_integer(1, none=True))
+    max_connections: int | None = _option(None, check_integer(1, 2**63 - 1, none=True))
     # A head is judged in one piece, in a buffer that all connections share.
     max_header_size: int = _option(16 * 1024, check_integer(128, 2**18 - 1))
     max_body_size: int = _option(1024 * 1024, check_integer(0))

@@ -45,6 +45,7 @@ def test_type_checkers_are_told_of_every_option() -> None:
         ("engine", None, TypeError),
         ("max_payload", 0, ValueError),
         ("max_payload", 1.5, TypeError),
+        ("max_connections", 2**63, ValueError),
         ("max_header_size", None, TypeError),
         ("max_backpressure", -1, ValueError),
         ("backpressure", "wait", ValueError),
