@@ -20,7 +20,7 @@ def message_payload(message: str | bytes | bytearray | memoryview) -> bytes:
     ValueError: a lone surrogate, or a memoryview whose items are not single contiguous octets (its length would be
     counted in another unit than octets). TypeError: anything else than str and bytes-like.
     """
-    if isinstance(message, bytes):
+    if type(message) is bytes:  # and of no class derived from it, which could change what its octets are
         return message
     if isinstance(message, str):
         return message.encode("utf-8")

@@ -346,3 +346,24 @@ def test_a_blocked_reader_can_be_killed(make_server: Any, connect: Any) -> None:
     eventually(lambda: greenlets)
     greenlets.pop().kill(block=False)
     client.expect_close(1011)
+
+
+def test_the_reason_of_a_close_may_be_of_a_class_derived_from_str(make_server: Any, connect: Any) -> None:
+    class Reason(str):
+        pass
+
+    server = make_server()
+    outcome = gevent.event.AsyncResult()
+
+    @server.on("connection")
+    def connection(socket: Any) -> None:
+        try:
+            socket.recv()
+        except ConnectionClosed as closed:
+            outcome.set((closed.code, closed.reason))
+
+    client = connect(server)
+    eventually(lambda: server.connections)
+    server.connections[0].close(4000, Reason("enough"))
+    client.expect_close(4000)
+    assert outcome.get() == (4000, "enough")

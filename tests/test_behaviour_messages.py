@@ -534,3 +534,25 @@ def test_connections_is_a_snapshot(make_server: Any, connect: Any) -> None:
         turns(2)
     assert len(seen) == 5
     eventually(lambda: not list(server.connections))
+
+
+def test_payloads_may_be_of_classes_derived_from_bytes_and_str(make_server: Any, connect: Any) -> None:
+    class Octets(bytes):
+        pass
+
+    class Text(str):
+        pass
+
+    server = make_server()
+    client = connect(server)
+    eventually(lambda: server.connections)
+    (socket,) = server.connections
+    for message, expected in ((Octets(b"octets"), b"octets"), (Text("text"), "text")):
+        socket.send(message)
+        socket.send_fragment(message, False)
+        socket.send_fragment(message, True)
+        socket.ping(message)
+        server.broadcast(message)
+        socket.send_prepared(server.prepare_buffer(message))
+        assert [client.recv_message() for _ in range(4)] == [expected, expected + expected, expected, expected]
+    assert client.pings == [b"octets", b"text"]

@@ -8,7 +8,7 @@ cdef class Inbox:
     cdef object low_water
     cdef list messages
     cdef object reader       # the greenlet that waits
-    cdef str reason          # of the end; None: more may come
+    cdef object reason       # of the end, a str or of a class derived from it; None: more may come
     cdef int code
     cdef bint late           # the reader has waited for long enough
     cdef readonly Py_ssize_t size
@@ -25,7 +25,7 @@ cdef class Inbox:
         self.wake()
         return 0
 
-    cpdef int end(self, int code, str reason) except -1:
+    cpdef int end(self, int code, reason) except -1:
         """No more messages will come: the reader gets those that are there, and ConnectionClosed from then on."""
         if self.reason is None:
             self.code, self.reason = code, reason
