@@ -23,6 +23,7 @@ from lws_gevent._c_core cimport *
 from lws_gevent.errors import PayloadTooBig, ProtocolError
 from lws_gevent.frames import close_payload
 from lws_gevent.handshake import Request, check_no_tls, handshake_error
+from lws_gevent.wording import FRAGMENTS_OPEN, NOT_UTF8, too_long_for_control
 
 __all__ = ["Protocol", "apply_mask", "encode_frame", "parse_request"]
 

@@ -18,6 +18,7 @@ from wsproto.frame_protocol import CloseReason, Frame, FrameDecoder, ParseFailed
 from lws_gevent._request_head_py import parse_request
 from lws_gevent.errors import PayloadTooBig, ProtocolError
 from lws_gevent.frames import MAX_CONTROL_PAYLOAD, CloseCode, Opcode, Role, close_code_is_valid, close_payload
+from lws_gevent.wording import FRAGMENTS_OPEN, NOT_UTF8, too_long_for_control
 
 if TYPE_CHECKING:
     from lws_gevent.deflate import Deflate
@@ -473,7 +474,7 @@ class Protocol:
         """Queues a whole message, compressed when asked for and negotiated. ValueError: after a close, inside a
         fragmented message, text that is not UTF-8."""
         if self._fragment_opcode:
-            raise ValueError("a fragmented message is open: its last fragment comes first")
+            raise ValueError(FRAGMENTS_OPEN)
         octets = self._payload_to_send(payload)
         if not binary:
             octets.decode("utf-8")  # UnicodeDecodeError is a ValueError
@@ -495,7 +496,7 @@ class Protocol:
                 _check_utf8(self._fragment_utf8, octets, fin)
             except ParseFailed:
                 self._fragment_utf8.setstate(before)
-                raise ValueError("the payload of a text message must be UTF-8") from None
+                raise ValueError(NOT_UTF8) from None
         if not self._fragment_opcode:
             self._fragment_compressed = compress
         opcode = Opcode.CONTINUATION if self._fragment_opcode else Opcode(kind)
@@ -544,7 +545,7 @@ class Protocol:
     def _send_control(self, payload: bytes | bytearray | memoryview, opcode: Opcode) -> None:
         octets = self._payload_to_send(payload)
         if len(octets) > MAX_CONTROL_PAYLOAD:
-            raise ValueError(f"a ping or pong has at most 125 octets, not {len(octets)}")
+            raise ValueError(too_long_for_control(len(octets)))
         self._out.append(self._frame(octets, opcode))
 
     def _answer_ping(self, payload: bytes) -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from lws_gevent.codec import load
 from lws_gevent.frames import Opcode
+from lws_gevent.wording import NOT_UTF8
 
 if TYPE_CHECKING:
     from lws_gevent.deflate import Deflate
 
-__all__ = ["Prepared", "message_payload"]
+__all__ = ["Prepared", "check_text", "message_payload"]
 
 
 def message_payload(message: str | bytes | bytearray | memoryview) -> bytes:
@@ -31,6 +32,14 @@ def message_payload(message: str | bytes | bytearray | memoryview) -> bytes:
     if view.itemsize != 1 or not view.c_contiguous:
         raise ValueError("a message must be contiguous octets (itemsize 1)")
     return view.tobytes()
+
+
+def check_text(payload: bytes) -> None:
+    """ValueError when it is not UTF-8, as a text message must be (RFC 6455 section 5.6)."""
+    try:
+        payload.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(NOT_UTF8) from None
 
 
 class Prepared:
@@ -105,7 +114,7 @@ class Prepared:
         """ValueError when the payload is not UTF-8, as a text message must be (RFC 6455 section 5.6). Checked once."""
         valid: list[bool] = self._text_is_valid  # type: ignore[attr-defined]
         if not valid[0]:
-            self.payload.decode("utf-8")  # UnicodeDecodeError is a ValueError
+            check_text(self.payload)
             valid[0] = True
 
     def __len__(self) -> int:

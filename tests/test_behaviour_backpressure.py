@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 import gevent.event
 import pytest
-from client import TEXT, encode, unread_octets
+from client import TEXT, Client, encode, unread_octets
 from helpers import eventually, turns
 
-from lws_gevent import BackpressureExceeded, ConnectionClosed
+from lws_gevent import BackpressureExceeded, ConnectionClosed, Prepared
 
 LIMIT = 100_000
 PIECE = 50_000
@@ -321,6 +322,83 @@ def test_fragments_wait_for_room_one_by_one(make_server: Any, connect: Any, spaw
     assert sockets[0].buffered_amount <= LIMIT + PIECE + 20 and len(sent) < 199
     assert client.recv_message() == b"x" * PIECE * 200
     streaming.get()
+
+
+@pytest.fixture
+def stuck(make_server: Any, connect: Any) -> Any:
+    """A socket on which there is no room, with a fragmented text message begun if `begun` says so; and its client."""
+
+    def make(begun: bool) -> tuple[Any, Client]:
+        server = make_server(max_backpressure=LIMIT)
+        sockets: list[Any] = []
+        server.on("connection", sockets.append)
+        client = connect(server, receive_buffer=4096)
+        eventually(lambda: sockets)
+        while sockets[0].buffered_amount <= LIMIT:
+            if begun:
+                sockets[0].send_fragment("x" * PIECE, False)
+            else:
+                sockets[0].send("x" * PIECE)
+        return sockets[0], client
+
+    return make
+
+
+def failing(function: Callable[[], Any]) -> str | None:
+    try:
+        function()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def test_who_has_waited_with_a_first_fragment_or_a_message_does_not_get_into_anothers(stuck: Any, spawn: Any) -> None:
+    socket, client = stuck(False)
+    jobs = [
+        spawn(failing, lambda: socket.send_fragment("one ", False)),
+        spawn(failing, lambda: socket.send_fragment("never", False)),
+        spawn(failing, lambda: socket.send("never")),
+        spawn(failing, lambda: socket.send_prepared(Prepared("never"))),
+        spawn(failing, lambda: socket.send_fragment("two", True)),
+    ]
+    turns()
+    while not jobs[-1].ready():
+        assert client.recv_message() == "x" * PIECE
+    open_one = "a fragmented message is open: its last fragment comes first"
+    assert [job.get() for job in jobs] == [None, open_one, open_one, open_one, open_one]
+    finishing = spawn(socket.send_fragment, "two", True)
+    received = client.recv_message()
+    while received == "x" * PIECE:
+        received = client.recv_message()
+    assert received == "one two"
+    finishing.get()
+
+
+def test_who_has_waited_with_another_fragment_does_not_begin_a_new_message(stuck: Any, spawn: Any) -> None:
+    socket, client = stuck(True)
+    jobs = [
+        spawn(failing, lambda: socket.send_fragment("one", True)),
+        spawn(failing, lambda: socket.send_fragment("never", True)),
+    ]
+    turns()
+    assert client.recv_message().strip("x") == "one"
+    assert [job.get() for job in jobs] == [None, "somebody else has ended the fragmented message"]
+    socket.send("two")
+    assert client.recv_message() == "two"
+
+
+def test_a_fragment_that_was_not_sent_is_not_part_of_the_text(stuck: Any) -> None:
+    socket, client = stuck(True)
+    euro = "\N{EURO SIGN}".encode()
+    with gevent.Timeout(0.01, False):
+        socket.send_fragment(euro[:1], False)
+        raise AssertionError("there was room")
+    receiving = gevent.spawn(client.recv_message)
+    eventually(lambda: socket.buffered_amount == 0)
+    for octet in euro:
+        socket.send_fragment(bytes([octet]), False)
+    socket.send_fragment(b"", True)
+    assert receiving.get().strip("x") == "\N{EURO SIGN}"
 
 
 @pytest.mark.parametrize("policy", ["block", "close", "drop"])

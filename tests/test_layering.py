@@ -23,6 +23,7 @@ PACKAGE = ROOT / "lws_gevent"
 ROWS: tuple[tuple[int, str], ...] = (
     (0, "lws_gevent._version"),
     (0, "lws_gevent.errors"),
+    (0, "lws_gevent.wording"),
     (0, "lws_gevent.frames"),
     (0, "lws_gevent.events"),
     (1, "lws_gevent._c_core"),

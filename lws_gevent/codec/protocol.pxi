@@ -154,7 +154,7 @@ cdef class Protocol:
         """Appends a whole message. ValueError: inside a fragmented message, after the close frame, text that is not UTF-8."""
         cdef uint8_t opcode = LWS_BINARY if binary else LWS_TEXT
         if self._fragment_opcode:
-            raise ValueError("a fragmented message is not finished")
+            raise ValueError(FRAGMENTS_OPEN)
         send_data(self, payload, opcode, opcode, True, LWS_UTF8_ACCEPT, compress and self._deflate is not None)
 
     def send_fragment(self, payload, bint fin, bint binary, bint compress=False):

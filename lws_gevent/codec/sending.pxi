@@ -11,7 +11,7 @@ cdef int send_data(Protocol protocol, object payload, uint8_t opcode, uint8_t ki
         if kind == LWS_TEXT:
             utf8_state = lws_utf8_check(utf8_state, <const uint8_t *>view.buf, <size_t>view.len)
             if utf8_state == LWS_UTF8_REJECT or (fin and utf8_state != LWS_UTF8_ACCEPT):
-                raise ValueError("the payload of a text message must be UTF-8")
+                raise ValueError(NOT_UTF8)
         if compress:
             octets = <bytes>payload if type(payload) is bytes else PyBytes_FromStringAndSize(<char *>view.buf, view.len)
             compressed = protocol._deflate.compress(octets, fin)
@@ -32,7 +32,7 @@ cdef int send_control(Protocol protocol, object payload, uint8_t opcode) except 
     _get_octets(payload, &view)
     try:
         if view.len > <Py_ssize_t>LWS_MAX_CONTROL_PAYLOAD:
-            raise ValueError("the payload of a control frame has at most 125 octets")
+            raise ValueError(too_long_for_control(view.len))
         append_frame(protocol, opcode, True, False, <const uint8_t *>view.buf, <size_t>view.len, None)
     finally:
         PyBuffer_Release(&view)

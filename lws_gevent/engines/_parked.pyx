@@ -52,6 +52,10 @@ from lws_gevent.handshake import accept_key, body_length, response
 from lws_gevent.listening import tune
 from lws_gevent.prepared import Prepared, message_payload
 from lws_gevent.waiting_senders import WaitingSenders
+from lws_gevent.wording import (
+    FRAGMENTS_ENDED, FRAGMENTS_OPEN, NOT_OPEN_YET, NOT_UTF8, ONLY_PLAIN_REQUESTS, OTHER_KIND, WRONG_THREAD, not_prepared,
+    too_long_for_control,
+)
 from lws_gevent.wsgi_service import Handed
 
 cdef extern from *:

@@ -21,21 +21,20 @@ from lws_gevent.errors import ConnectionClosed, LwsError, ProtocolError
 from lws_gevent.frames import CloseCode, ReadyState, Role
 from lws_gevent.inbox import Inbox
 from lws_gevent.waiting_senders import WaitingSenders
+from lws_gevent.wording import NOT_OPEN_YET, WRONG_THREAD
 
 if TYPE_CHECKING:
     from lws_gevent.deflate import Deflate
     from lws_gevent.engines.greenlet import GreenletEngine
     from lws_gevent.wsgi_service import Handed
 
-__all__ = ["AHEAD_EVENTS", "CLOSED", "CLOSING", "CONNECTING", "OPEN", "WRONG_THREAD", "ConnectionBase"]
+__all__ = ["AHEAD_EVENTS", "CLOSED", "CLOSING", "CONNECTING", "OPEN", "ConnectionBase"]
 
 #: The states as plain ints, which are compared at every turn.
 CONNECTING, OPEN, CLOSING, CLOSED = map(int, ReadyState)
 
 #: So many events wait at most for a handler that is busy (design rule 1).
 AHEAD_EVENTS = 1024
-
-WRONG_THREAD = "this belongs to the hub of another thread: call it there, by server.run_threadsafe(f, *args)"
 
 
 class ConnectionBase(Socket):
@@ -224,7 +223,7 @@ class ConnectionBase(Socket):
         self.check_thread()
         if self._state != OPEN:
             if self._state == CONNECTING:
-                raise LwsError("the connection is not open yet")
+                raise LwsError(NOT_OPEN_YET)
             raise ConnectionClosed(*self._ended())
 
     def _ended(self) -> tuple[int, str]:

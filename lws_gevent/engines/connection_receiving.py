@@ -19,6 +19,7 @@ from lws_gevent.engines.connection_sending import SendingConnection
 from lws_gevent.errors import ConnectionClosed, LwsError
 from lws_gevent.frames import CloseCode
 from lws_gevent.inbox import INBOX_LIMIT, Inbox
+from lws_gevent.wording import NOT_OPEN_YET
 
 __all__ = ["LOOK_SECONDS", "ReceivingConnection"]
 
@@ -70,7 +71,7 @@ class ReceivingConnection(SendingConnection):
         """From now on the messages are for recv(), those that wait already first."""
         self.check_thread()
         if self._state == CONNECTING:
-            raise LwsError("the connection is not open yet")
+            raise LwsError(NOT_OPEN_YET)
         if self._inbox is None:
             self._inbox = Inbox(self._on_low_water)
         inbox = self._inbox

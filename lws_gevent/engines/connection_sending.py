@@ -17,7 +17,8 @@ from lws_gevent.engines.connection_base import AHEAD_EVENTS, CLOSING, OPEN, Conn
 from lws_gevent.engines.interface import Socket
 from lws_gevent.errors import BackpressureExceeded, ConnectionClosed
 from lws_gevent.frames import Role
-from lws_gevent.prepared import Prepared, message_payload
+from lws_gevent.prepared import Prepared, check_text, message_payload
+from lws_gevent.wording import FRAGMENTS_ENDED, FRAGMENTS_OPEN, NOT_UTF8, OTHER_KIND, not_prepared
 
 __all__ = ["SendingConnection"]
 
@@ -39,8 +40,9 @@ class SendingConnection(ConnectionBase):
         is_text = isinstance(message, str)
         binary = not is_text if binary is None else bool(binary)
         payload = message_payload(message)
+        self._check_no_fragments()
         if not binary and not is_text:
-            payload.decode("utf-8")  # UnicodeDecodeError is a ValueError
+            check_text(payload)
         if not self._has_room() and not self._make_room(message, binary):
             return False
         self._protocol.send_message(payload, binary, self._is_compressed(len(payload), compress))
@@ -51,12 +53,11 @@ class SendingConnection(ConnectionBase):
         """See `Server.send_prepared`."""
         self._check_open()
         if not isinstance(prepared, Prepared):
-            raise TypeError(f"send_prepared() sends what prepare_buffer() has made, not {type(prepared).__name__}")
+            raise TypeError(not_prepared(prepared))
         binary = prepared.binary if binary is None else bool(binary)
         if not binary:
             prepared.check_text()
-        if self._fragment_binary is not None:
-            raise ValueError("a fragmented message is open: its last fragment comes first")
+        self._check_no_fragments()
         if not self._has_room() and not self._make_room(prepared.payload, binary):
             return False
         self._queue_prepared(prepared, binary)
@@ -128,39 +129,46 @@ class SendingConnection(ConnectionBase):
         """See `Server.send_fragment`."""
         self._check_open()
         first = self._fragment_binary is None
+        if not first and not self._fragment_dropped and not self._has_room():
+            # A message is dropped whole or not at all.
+            self._make_room(piece, bool(self._fragment_binary), may_drop=False, in_message=True)
         if first:
             binary = not isinstance(piece, str) if binary is None else bool(binary)
         elif binary is not None and bool(binary) is not self._fragment_binary:
-            raise ValueError("the first fragment has decided between text and binary")
+            raise ValueError(OTHER_KIND)
         else:
             binary = bool(self._fragment_binary)
         payload = message_payload(piece)
-        if not binary:
-            self._check_text_fragment(payload, fin, first)
-        if first:
-            self._fragment_dropped = False
-            if not self._has_room():
-                self._fragment_dropped = not self._make_room(piece, binary)
-        elif not self._fragment_dropped and not self._has_room():
-            self._make_room(piece, binary, may_drop=False)  # a message is dropped whole or not at all
+        check = None if binary else self._checked_fragment(payload, fin, first)
+        dropped = not first and self._fragment_dropped
+        if first and not self._has_room():
+            dropped = not self._make_room(piece, binary)
+        # From here on nothing waits, and what is noted now is done.
         self._fragment_binary = None if fin else binary
-        if self._fragment_dropped:
+        self._fragment_check = None if fin else check
+        self._fragment_dropped = dropped
+        if dropped:
             return False
         compressed = first and self._is_compressed(len(payload), None)  # the first piece decides for all
         self._protocol.send_fragment(payload, bool(fin), binary, compressed)
         self._sent(whole=bool(fin))
         return True
 
-    def _check_text_fragment(self, payload: bytes, fin: bool, first: bool) -> None:
-        """Pieces may be cut within a character, the whole must be UTF-8 (RFC 6455 section 5.6)."""
-        check = _UTF8_DECODER() if first or self._fragment_check is None else self._fragment_check
-        before = check.getstate()
+    def _checked_fragment(self, payload: bytes, fin: bool, first: bool) -> codecs.IncrementalDecoder:
+        """Pieces may be cut within a character, the whole must be UTF-8 (RFC 6455 section 5.6): the check with this
+        piece in it, for the next one; that of the piece before stays as it is."""
+        check = _UTF8_DECODER()
+        if not first:
+            check.setstate(self._fragment_check.getstate())
         try:
             check.decode(payload, final=bool(fin))
         except UnicodeDecodeError:
-            check.setstate(before)
-            raise
-        self._fragment_check = None if fin else check
+            raise ValueError(NOT_UTF8) from None
+        return check
+
+    def _check_no_fragments(self) -> None:
+        if self._fragment_binary is not None:
+            raise ValueError(FRAGMENTS_OPEN)
 
     def _sent(self, whole: bool = True) -> None:
         if whole:
@@ -169,10 +177,14 @@ class SendingConnection(ConnectionBase):
         limit = self.context.settings.max_backpressure
         if limit is not None and self._state == OPEN:
             if self._out.size <= limit:
-                if self._senders:
-                    self._senders.wake()
+                self._pass_on()
             elif self._writing:
                 self._over = True
+
+    def _pass_on(self) -> None:
+        """There is room: the next one who waits for it may go."""
+        if self._senders:
+            self._senders.wake()
 
     def ping(self, data: str | bytes = b"") -> None:
         self._check_open()
@@ -202,8 +214,10 @@ class SendingConnection(ConnectionBase):
         limit = self.context.settings.max_backpressure
         return limit is None or (self._out.size <= limit and not self._senders)
 
-    def _make_room(self, message: Any, binary: bool, may_drop: bool = True) -> bool:
-        """What the policy says about a message for which there is no room; whether to queue it."""
+    def _make_room(self, message: Any, binary: bool, may_drop: bool = True, in_message: bool = False) -> bool:
+        """What the policy says about a message for which there is no room; whether to queue it. `in_message`: it is a
+        fragment, and not the first one. ValueError: while it waited, others have begun a fragmented message, or ended
+        this one."""
         self._flush()
         if self._state != OPEN:
             raise ConnectionClosed(*self._ended())
@@ -217,6 +231,9 @@ class SendingConnection(ConnectionBase):
                     return True
                 raise BackpressureExceeded("the send buffer is over max_backpressure, and the hub must not block")
             self._wait_for_room(limit or 0)
+            if in_message != (self._fragment_binary is not None):
+                self._pass_on()
+                raise ValueError(FRAGMENTS_ENDED if in_message else FRAGMENTS_OPEN)
             return True
         if policy == "close":
             self._cut("back-pressure")

@@ -15,13 +15,13 @@ from gevent.event import Event
 
 from lws_gevent.adopting import take_socket
 from lws_gevent.context import ANSWERED, Context, Decision
-from lws_gevent.engines.connection_base import WRONG_THREAD
 from lws_gevent.engines.deadlines import Deadlines
 from lws_gevent.engines.greenlet_socket import GreenletSocket
 from lws_gevent.engines.interface import Socket
 from lws_gevent.engines.lingering import Lingering
 from lws_gevent.frames import Role
 from lws_gevent.prepared import Prepared
+from lws_gevent.wording import WRONG_THREAD
 
 if TYPE_CHECKING:
     from lws_gevent.handshake import Request

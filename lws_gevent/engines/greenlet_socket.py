@@ -21,6 +21,7 @@ from lws_gevent.errors import ConnectionClosed, HandshakeError, LwsError, Protoc
 from lws_gevent.frames import CloseCode, Role
 from lws_gevent.handshake import Request
 from lws_gevent.inbox import Inbox
+from lws_gevent.wording import ONLY_PLAIN_REQUESTS
 from lws_gevent.wsgi_service import Handed
 
 __all__ = ["GreenletSocket"]
@@ -84,7 +85,7 @@ class GreenletSocket(EndingConnection):
         """See `Server.respond`."""
         self.check_thread()
         if self._request_method is None:
-            raise LwsError("respond() answers plain HTTP requests only")
+            raise LwsError(ONLY_PLAIN_REQUESTS)
         if self._state != CONNECTING:
             raise ConnectionClosed(*self._ended())
         self._refuse(http_response(self._request_method, status, headers, body))

@@ -170,7 +170,7 @@ cdef int refuse_request(Reactor reactor, Socket socket, bytes octets) except -1:
 
 cdef object respond(Socket socket, status, headers, body):
     if not socket.flags & ANSWERING:
-        raise LwsError("respond() answers plain HTTP requests only")
+        raise LwsError(ONLY_PLAIN_REQUESTS)
     if socket.state != CONNECTING:
         raise closed_error(socket)
     check_thread(socket.engine.reactor)

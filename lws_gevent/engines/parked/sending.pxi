@@ -126,7 +126,7 @@ cdef int make_room(Socket socket, bint may_block, bint in_message=False) except 
 
 cdef inline int check_no_fragments(Socket socket) except -1:
     if socket.flags & FRAGMENTING:
-        raise ValueError("a fragmented message is being sent: end it with send_fragment(..., fin=True) first")
+        raise ValueError(FRAGMENTS_OPEN)
     return 0
 
 
@@ -179,7 +179,7 @@ cdef object send_message(Socket socket, message, binary, compress):
         if opcode == LWS_TEXT and lws_utf8_check(
             LWS_UTF8_ACCEPT, <const uint8_t *>PyBytes_AS_STRING(message), <size_t>PyBytes_GET_SIZE(message)
         ) != LWS_UTF8_ACCEPT:
-            raise ValueError("a text message must be UTF-8")
+            raise ValueError(NOT_UTF8)
         if is_over(socket):
             if not make_room(socket, True):
                 return dropped(socket, message, opcode == LWS_BINARY)
@@ -237,7 +237,7 @@ cdef object send_prepared(Socket socket, prepared, binary):
     cdef bint waited = False
     check_open(socket)
     if not isinstance(prepared, Prepared):
-        raise TypeError(f"send_prepared takes what prepare_buffer returned, not {type(prepared).__name__}")
+        raise TypeError(not_prepared(prepared))
     check_no_fragments(socket)
     as_binary = prepared.binary if binary is None else bool(binary)
     if is_compressed(socket, <size_t>PyBytes_GET_SIZE(<bytes>prepared.payload), None):
@@ -291,7 +291,7 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
         waited = make_room(socket, True, True) == 1
         if not socket.flags & FRAGMENTING:
             pass_on(socket)
-            raise ValueError("somebody else has ended the fragmented message")
+            raise ValueError(FRAGMENTS_ENDED)
     if isinstance(piece, str):
         octets = piece.encode("utf-8")
     else:
@@ -302,7 +302,7 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
     else:
         opcode = rare.fragment_opcode
         if binary is not None and bool(binary) != (opcode == LWS_BINARY):
-            raise ValueError("every fragment of a message is of the kind of its first one")
+            raise ValueError(OTHER_KIND)
     opcode_sent = opcode if first else LWS_CONTINUATION
     utf8_state = rare.fragment_utf8
     if opcode == LWS_TEXT:
@@ -310,7 +310,7 @@ cdef object send_fragment(Socket socket, piece, fin, binary):
             rare.fragment_utf8, <const uint8_t *>PyBytes_AS_STRING(octets), <size_t>PyBytes_GET_SIZE(octets)
         )
         if utf8_state == 255 or (fin and utf8_state != LWS_UTF8_ACCEPT):
-            raise ValueError("a text message must be UTF-8")
+            raise ValueError(NOT_UTF8)
     if first:
         rare.fragment_dropped = False
         if is_over(socket):
@@ -347,7 +347,7 @@ cdef object send_control(Socket socket, uint8_t opcode, data):
     check_open(socket)
     payload = data.encode("utf-8") if isinstance(data, str) else message_payload(data)
     if PyBytes_GET_SIZE(payload) > LWS_MAX_CONTROL_PAYLOAD:
-        raise ValueError(f"the payload of a control frame is at most {LWS_MAX_CONTROL_PAYLOAD} bytes (RFC 6455 section 5.5)")
+        raise ValueError(too_long_for_control(PyBytes_GET_SIZE(payload)))
     queue_frame(
         socket, opcode, True, <const uint8_t *>PyBytes_AS_STRING(payload), <size_t>PyBytes_GET_SIZE(payload), None
     )

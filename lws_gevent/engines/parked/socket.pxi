@@ -13,16 +13,14 @@ cdef inline size_t buffered(Socket socket):
 cdef object closed_error(Socket socket):
     """What an operation on a connection that is closed, closing or not yet open raises."""
     if socket.state == CONNECTING:
-        return LwsError("the connection is not open yet: its handshake has not been answered")
+        return LwsError(NOT_OPEN_YET)
     reason = "" if socket.rare is None or socket.rare.reason is None else socket.rare.reason
     return ConnectionClosed(socket.code or 1006, reason)
 
 
 cdef int check_thread(Reactor reactor) except -1:
     if PyThread_get_thread_ident() != reactor.thread:
-        raise RuntimeError(
-            "this connection belongs to another thread's hub: call it there with server.run_threadsafe(function, ...)"
-        )
+        raise RuntimeError(WRONG_THREAD)
     return 0
 
 
