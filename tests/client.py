@@ -423,9 +423,3 @@ def unread_octets(sock: Any) -> int:
     count = array.array("i", [0])
     fcntl.ioctl(sock.fileno(), termios.FIONREAD, count)
     return count[0]
-
-
-def peer_address(client: Client) -> tuple[str, int]:
-    """Our own address, which the server sees as the remote one."""
-    name = client.sock.getsockname()
-    return name[0], name[1]
