@@ -701,9 +701,11 @@ def test_rule_09_blocked_senders_wake_in_order(make_server: Any, connect: Any, s
         sockets[0].send(b"fill" * 10_000)
     senders = [spawn(server.send, sockets[0], b"%d" % number + b" " * 40_000) for number in range(20)]
     turns(3)
-    killed = [senders[3], senders[4], senders[11]]
-    gevent.killall(killed)
-    expected = [number for number in range(20) if number not in (3, 4, 11)]
+    # The system takes some more when it asks a receiver that is full again: the first may have got through.
+    waiting = [number for number, sender in enumerate(senders) if not sender.dead]
+    killed = waiting[2], waiting[3], waiting[7]
+    gevent.killall([senders[number] for number in killed])
+    expected = [number for number in range(20) if number not in killed]
     got = []
     while len(got) < len(expected):
         message = client.recv_message()
