@@ -215,3 +215,33 @@ def test_a_connection_that_ends_while_a_payload_is_made_is_closed_for_its_sender
 
 def test_a_handler_that_forks_with_more_to_come_leaves_both_processes_whole(stack: Any) -> None:
     run_script("fork_in_handler.py", stack.engine, stack=stack)
+
+
+@pytest.mark.parametrize("how", ["stop", "terminate"])
+def test_a_callback_of_the_handshake_may_end_everything(
+    make_server: Any, connect: Any, client_context: Any, how: str
+) -> None:
+    context = certificates().server_context(stdlib_ssl)
+    server = make_server(ssl=context, echo=True)
+    others = [connect(server, tls=client_context) for _ in range(2)]
+    for other in others:
+        other.echo()
+    called: list[Any] = []
+
+    def choose(ssl_object: Any, name: str | None, chosen: Any) -> None:
+        called.append(name)
+        if how == "stop":
+            server.stop(timeout=0.2)
+        for socket in server.connections:
+            socket.terminate()
+
+    context.sni_callback = choose
+    last = connect(server, upgrade=False, tls=None)
+    outgoing = stdlib_ssl.MemoryBIO()
+    hello = client_context.wrap_bio(stdlib_ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with pytest.raises(stdlib_ssl.SSLWantReadError):
+        hello.do_handshake()
+    last.send_raw(outgoing.read())
+    for other in others:
+        other.drain_to_eof()
+    assert called == ["localhost"]

@@ -169,9 +169,11 @@ cdef int fail_tls(Tls tls) except -1:
 
 cdef int abort_tls(Reactor reactor, Tls tls) except -1:
     """After any other exception. Nothing may stay in the BIOs, which belong to others, too."""
-    reactor.minds_bios = True  # until this is done without another one
+    cdef bint before = reactor.minds_bios
+    reactor.minds_bios = True  # for good when there is no memory for this either
     fail_tls(tls)
     collect_sealed(tls)
+    reactor.minds_bios = before
     return 0
 
 
