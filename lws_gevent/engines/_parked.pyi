@@ -233,7 +233,7 @@ class HandlerGreenlet(Greenlet[..., Any]):
 class Inbox:
     """The messages of a connection in blocking style; see `lws_gevent.inbox.Inbox`."""
 
-    def __init__(self, low_water: Callable[[], object]) -> None: ...
+    def __new__(cls, low_water: Callable[[], object]) -> Self: ...
     @property
     def size(self) -> int:
         """What waits."""
