@@ -10,6 +10,7 @@ import contextlib
 import random
 import time
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -30,6 +31,10 @@ _AT_ONCE = 50
 
 #: Less than ``graceful_timeout``, after which the master kills.
 _MARGIN = 1.0
+
+
+def _identity(value: Any) -> Any:
+    return value
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -80,7 +85,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
         ssl_args = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         for sock in self.sockets:
             sock.setblocking(1)
-            handle = partial(self.handle, sock)
+            # gunicorn asks the listener for its name in each new connection's greenlet: it may be closed by then.
+            named = SimpleNamespace(getsockname=partial(_identity, sock.getsockname()))
+            handle = partial(self.handle, named)
             listener = StreamServer(sock, handle=handle, spawn=Pool(self.worker_connections), **ssl_args)
             if self.cfg.workers > 1:
                 listener.max_accept = 1

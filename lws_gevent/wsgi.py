@@ -341,6 +341,8 @@ class WebSocketHandler(pywsgi.WSGIHandler):
 
     def forget_request(self) -> None:
         """The connection is a WebSocket now: gives back what the request was read with."""
+        rfile: Any = self.rfile
+        rfile.close()  # a copy of the environ may hold it
         self._message, self.wsgi_input = None, NO_INPUT
 
 

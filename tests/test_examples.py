@@ -53,6 +53,15 @@ def client_example(name: str, address: str) -> str:
         return client.output.decode()
 
 
+def test_flask_routes() -> None:
+    need_module("flask")
+    with example("flask_routes.py") as address:
+        for path, answer in (("/echo/me", "me: hello"), ("/old/echo", "hello")):
+            with connect(address, path) as client:
+                client.send("hello")
+                assert client.recv(10) == answer
+
+
 def test_client() -> None:
     with example("echo.py") as address:
         assert client_example("client.py", address) == "hello\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,8 +13,10 @@ import gevent
 import pytest
 from certificates import certificates
 from client import TEXT, Client, encode, upgrade_head
-from helpers import SCRIPTS, Stack, environment
-from tools import Process, need_module
+from helpers import SCRIPTS, Stack, environment, eventually
+from tools import Process, missing, need_module
+
+import lws_gevent
 
 WORKERS = {
     "plain": ("gevent", "gunicorn_app:wrapped"),
@@ -231,3 +234,109 @@ def test_the_heartbeat_goes_on_while_websockets_are_open(gunicorn: Any, connect:
             client.echo()
         gevent.sleep(0.1)
     assert server.pid_of_worker() == before
+
+
+# At scale
+
+QUIET = ("--access-logfile", "/dev/null")  # nobody reads while the crowd is served
+
+
+def set_descriptors(number: int) -> None:
+    """So many for this process and those that it starts."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard not in (resource.RLIM_INFINITY, -1) and hard < number:
+        missing(f"a process may have {hard} descriptors here, {number} are needed")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(number, soft), hard))
+
+
+class Crowd:
+    """Many clients in this process, without a greenlet each; how each has ended."""
+
+    def __init__(self, server: Gunicorn, count: int, path: str) -> None:
+        self.ends: Counter[int] = Counter()
+        self.received = 0
+        self.client = lws_gevent.Client(ping_interval=None, timeout=60)
+        self.client.on("message", self._message)
+        self.client.on("close", self._close)
+        host, port = server.address
+        self.sockets = []
+        for begin in range(0, count, 250):  # not more at a time than the server lets wait
+            part = [self.client.connect(f"ws://{host}:{port}{path}") for _ in range(min(250, count - begin))]
+            eventually(lambda part=part: all(s.ready_state == lws_gevent.ReadyState.OPEN for s in part), within=60)
+            self.sockets += part
+
+    def _message(self, socket: Any, message: Any, binary: bool) -> None:
+        self.received += 1
+
+    def _close(self, socket: Any, code: int, reason: str) -> None:
+        self.ends[code] += 1
+
+    def echo(self) -> None:
+        """A message of each comes back."""
+        before = self.received
+        for socket in self.sockets:
+            socket.send("hello")
+        eventually(lambda: self.received == before + len(self.sockets), within=60)
+
+    def has_ended(self) -> bool:
+        return sum(self.ends.values()) == len(self.sockets)
+
+
+@pytest.mark.only("parked")
+@pytest.mark.timeout_factor(4)
+@pytest.mark.parametrize("path", STYLES)
+def test_five_thousand_connections_on_a_hundred_worker_connections(gunicorn: Any, path: str) -> None:
+    set_descriptors(5_500)
+    options = ("--worker-connections", "100", "--graceful-timeout", "20", "--backlog", "1024")
+    server = gunicorn("worker", *QUIET, *options)
+    crowd = Crowd(server, 5_000, path)
+    crowd.echo()
+    assert server.pid_of_worker()  # there is room for HTTP
+    server.process.signal(signal.SIGTERM)
+    eventually(crowd.has_ended, within=60)
+    assert crowd.ends == {1001: 5_000}  # nobody saw a bare end
+    assert server.process.wait(60) == 0
+    assert b"graceful timeout" not in server.process.errors
+
+
+@pytest.mark.only("parked")
+@pytest.mark.timeout_factor(2)
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+def test_four_workers_end_and_are_followed(gunicorn: Any, preload: tuple[str, ...]) -> None:
+    server = gunicorn("worker", *QUIET, "--workers", "4", *preload)
+    server.wait_for(b"Booting worker with pid", 4)
+    crowds = [Crowd(server, 100, path) for path in STYLES]
+    for crowd in crowds:
+        crowd.echo()
+    server.process.signal(signal.SIGHUP)
+    for crowd in crowds:
+        eventually(crowd.has_ended, within=30)
+        assert crowd.ends == {1001: 100}
+    server.wait_for(b"Booting worker with pid", 8)
+    after = [Crowd(server, 100, path) for path in STYLES]
+    for crowd in after:
+        crowd.echo()
+    server.process.signal(signal.SIGTERM)
+    for crowd in after:
+        eventually(crowd.has_ended, within=30)
+        assert crowd.ends == {1001: 100}
+    assert server.process.wait(30) == 0
+    assert b"MonkeyPatchWarning" not in server.process.errors
+
+
+@pytest.mark.only("parked")
+def test_max_requests_among_four_workers(gunicorn: Any) -> None:
+    server = gunicorn("worker", *QUIET, "--workers", "4", "--max-requests", "20", "--max-requests-jitter", "10")
+    server.wait_for(b"Booting worker with pid", 4)
+    crowd = Crowd(server, 60, "/callback")
+    for _ in range(100):  # no request is lost meanwhile
+        assert server.pid_of_worker()
+    eventually(lambda: sum(crowd.ends.values()) > 0, within=30)
+    gevent.sleep(0.5)  # in which the rest of those clients answers: the next line lets nobody turn
+    server.wait_for(b"Booting worker with pid", 5)
+    assert set(crowd.ends) == {1001}
+    server.process.signal(signal.SIGTERM)
+    eventually(crowd.has_ended, within=30)
+    assert set(crowd.ends) == {1001}
+    assert server.process.wait(30) == 0

@@ -71,6 +71,7 @@ ROWS: tuple[tuple[int, str], ...] = (
     (3, "lws_gevent"),  # its __init__.py: the public names
     (4, "lws_gevent.wsgi_websocket"),
     (4, "lws_gevent.wsgi"),
+    (4, "lws_gevent.flask"),
     (4, "lws_gevent.gunicorn"),
     (4, "lws_gevent.cli_page"),
     (4, "lws_gevent.cli_client"),
@@ -91,7 +92,7 @@ OTHERS = {
     1: frozenset({"wsproto", "h11", "isal"}),
     2: frozenset({"gevent", "greenlet"}),
     3: frozenset({"gevent", "greenlet"}),
-    4: frozenset({"gevent", "greenlet", "gunicorn", "matplotlib", "rich"}),
+    4: frozenset({"flask", "gevent", "greenlet", "gunicorn", "matplotlib", "rich"}),
 }
 
 _CYTHON_IMPORT = re.compile(
