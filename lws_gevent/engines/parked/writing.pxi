@@ -33,8 +33,8 @@ cdef int uncork(Reactor reactor, Socket socket) except -1:
     if socket.descriptor < 0 or length == 0:
         return 0
     written = write_octets(reactor, socket, reactor.cork, length)
-    if socket.descriptor < 0:
-        return 0  # what runs in the midst of TLS has ended it
+    if socket.descriptor < 0 or socket.flags & LOST:
+        return forget_output(socket)
     if written == BROKEN:
         return lose_connection(reactor, socket)
     if written == WOULD_BLOCK:
@@ -74,7 +74,7 @@ cdef int write_through(
         else:
             written = write_vector(reactor, socket, vector, 3)
         if socket.descriptor < 0 or socket.flags & LOST:
-            return 0  # what runs in the midst of TLS has ended it
+            return forget_output(socket)
         if written == BROKEN:
             return lose_connection(reactor, socket)
         if written == WOULD_BLOCK:
@@ -118,8 +118,8 @@ cdef int write_output(Reactor reactor, Socket socket) except -1:
         if rare.tls is not None:
             problem = tls_write_output(reactor, socket, rare.tls) == BROKEN
             if socket.descriptor < 0 or socket.flags & LOST:
-                output_clear(&rare.output)  # what runs in the midst of TLS has ended it
-                return 0
+                output_clear(&rare.output)
+                return forget_output(socket)
             if before < rare.output.size:
                 before = rare.output.size
         else:
@@ -128,6 +128,13 @@ cdef int write_output(Reactor reactor, Socket socket) except -1:
             return lose_connection(reactor, socket)
         rare.progress += before - rare.output.size
     after_write(reactor, socket)
+    return 0
+
+
+cdef int forget_output(Socket socket) except -1:
+    """What runs in the midst of TLS has ended the connection: nothing that is unsent is of use any more."""
+    if socket.rare is not None:
+        drop_output(socket.rare)
     return 0
 
 
