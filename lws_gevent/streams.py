@@ -87,9 +87,15 @@ class TLSStream(Stream):
 
         super().__init__(inner._sock)
         self.transport = TlsTransport(inner._sock, context, server_side=False, server_hostname=server_hostname)
+        self._early = b""  # came before it was asked for
         self._shake_hands()
         inner.take()
         self._sock = self.transport
+
+    def read(self) -> bytes:
+        """As that of `Stream`."""
+        early, self._early = self._early, b""
+        return early or super().read()
 
     def _shake_hands(self) -> None:
         while True:
@@ -102,7 +108,13 @@ class TLSStream(Stream):
                 raise ConnectionResetError(errno.ECONNRESET, str(error)) from None
 
     def _wait(self, events: int) -> None:
-        if self.transport.reading_first:
+        if self.transport.reading_first:  # the server has begun another handshake
+            with contextlib.suppress(BlockingIOError):
+                octets = self.transport.recv(_READ_SIZE)
+                if not octets:
+                    raise ConnectionResetError(errno.ECONNRESET, "the server has ended the connection in a handshake")
+                self._early += octets
+                return
             events = 1
         super()._wait(events)
 

@@ -9,6 +9,8 @@ from gevent import socket
 
 __all__ = ["BlockingTransport"]
 
+_READ_SIZE = 16 * 1024
+
 
 class BlockingTransport:
     """Looks like a connected socket of gevent's, as far as gevent.pywsgi looks; over a `TlsTransport` that is
@@ -60,7 +62,21 @@ class BlockingTransport:
                 taken: int = self._transport.send(data)
                 return taken
             except BlockingIOError:
-                self._wait(socket.wait_write if not self._transport.reading_first else socket.wait_read)
+                if self._transport.reading_first:
+                    self._read_first()
+                else:
+                    self._wait(socket.wait_write)
+
+    def _read_first(self) -> None:
+        """The peer has begun another handshake. What it has sent waits for `recv_into`."""
+        try:
+            octets = self._transport.recv(_READ_SIZE)
+        except BlockingIOError:
+            self._wait(socket.wait_read)
+            return
+        if not octets:
+            raise BrokenPipeError(errno.EPIPE, "the peer has ended the connection in a handshake")
+        self.unread += octets
 
     def sendall(self, data: Any) -> None:
         """As `send`, until everything is taken."""
