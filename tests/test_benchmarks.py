@@ -6,6 +6,7 @@ that is shown; verdicts are worked out from the figures.
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import subprocess
@@ -458,6 +459,12 @@ def test_the_documentation_has_the_sections_that_are_published() -> None:
     text = report.DOCUMENT.read_text()
     for name in ("machine", "targets", "servers", "latency", "blocked", "handler"):
         assert f"<!-- benchmarks: {name} -->" in text
+
+
+def test_the_published_record_names_no_place_of_the_machine_that_measured() -> None:
+    for measured in record.load(run.LATEST)["rows"].values():
+        for one in (one for rounds_ in measured.values() for one in rounds_):
+            assert not re.search(r"(?<![\w:/.])/[\w.@-]+/", one.get("said", "") + one.get("error", ""))
 
 
 def test_new_figures_are_put_over_old_ones_server_by_server() -> None:

@@ -60,6 +60,9 @@ def _under_gunicorn(style: str, port: int) -> None:
             self.cfg.set("bind", f"127.0.0.1:{port}")
             self.cfg.set("backlog", BACKLOG)
             self.cfg.set("worker_class", "lws_gevent.gunicorn.Worker")
+            self.cfg.set("loglevel", "warning")
+            if "control_socket_disable" in self.cfg.settings:  # of new releases; it would lie in the home directory
+                self.cfg.set("control_socket_disable", True)
             self.cfg.set("post_worker_init", lambda worker: announce(worker.sockets[0].getsockname()[1]))
 
         def load(self) -> Any:
