@@ -244,10 +244,7 @@ cdef int work_off(Reactor reactor, Turn turn) except -1:
             events = reactor.events[reactor.batch_position].events
             reactor.batch_position += 1
             if data & LISTENING_BIT:
-                try:
-                    accept_connections(reactor, turn, <Py_ssize_t>(data & UINT32_MAX))
-                except BaseException as error:  # memory ran out; that connection is closed
-                    reactor.hub.handle_error(reactor, type(error), error, error.__traceback__)
+                accept_guarded(reactor, turn, <Py_ssize_t>(data & UINT32_MAX))
                 socket = None
             else:
                 entry = reactor.slots[data & UINT32_MAX]
@@ -270,6 +267,15 @@ cdef int work_off(Reactor reactor, Turn turn) except -1:
         if turn.retired or turn.is_marked(references) or lws_has_context():
             turn.retired = True
             return 0
+
+
+cdef int accept_guarded(Reactor reactor, Turn turn, Py_ssize_t number) except -1:
+    # Not in work_off(): what a `try` keeps on the stack there would be kept for each handler that blocks.
+    try:
+        accept_connections(reactor, turn, number)
+    except BaseException as error:  # memory ran out; that connection is closed
+        reactor.hub.handle_error(reactor, type(error), error, error.__traceback__)
+    return 0
 
 
 cdef int serve_guarded(Reactor reactor, Turn turn, Socket socket, uint32_t events) except -1:
